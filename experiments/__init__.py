@@ -1,0 +1,1 @@
+"""The verbs: one thin Hydra app a stage, over the stage graph of `pipeline`."""

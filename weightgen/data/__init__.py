@@ -1,0 +1,1 @@
+"""Concepts (what to draw), photos (what to draw on) and editors (who draws)."""

@@ -1,0 +1,17 @@
+"""Errors a person can act on: every message names the thing and the remedy."""
+
+
+class WeightgenError(Exception):
+    """Base of all expected failures; the apps print its message on one line and exit 1."""
+
+
+class DataError(WeightgenError):
+    """A photo, prompt or concept that cannot be used as it is."""
+
+
+class MissingArtifact(WeightgenError):
+    """An upstream artifact is absent; the message names the make target that builds it."""
+
+
+class MissingModel(WeightgenError):
+    """A pretrained model cannot be had here; the message names the local-path and offline options."""

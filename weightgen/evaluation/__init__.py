@@ -1,0 +1,1 @@
+"""Measuring translators honestly: image scores, results tables, rivals, novelty, cost and figures."""

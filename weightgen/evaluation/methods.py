@@ -1,0 +1,52 @@
+"""The rivals' names, order and colours: one place, so that every table and figure agrees."""
+
+from collections.abc import Iterable
+
+# name -> (label, colour). Canonical order: baselines, the trivial rivals, ours, the ceiling.
+_METHODS: dict[str, tuple[str, str]] = {
+    "pix2pix": ("pix2pix (from scratch)", "#3b3b3b"),
+    "unet": ("U-Net (from scratch)", "#8f8f8f"),
+    "e2gan": ("E2GAN (base, LoRA at zero)", "#0072b2"),
+    "mean": ("mean of training LoRAs", "#a6761d"),
+    "noise": ("nearest + noise", "#c9a227"),
+    "nearest": ("nearest in text space", "#009e73"),
+    "ridge": ("ridge regression", "#7b52ab"),
+    "mlp": ("MLP regression", "#cc79a7"),
+    "generated": ("generated (ours)", "#d7301f"),
+    "trained": ("trained LoRA (ceiling)", "#56b4e9"),
+}
+OURS = "generated"
+FROM_SCRATCH = "pix2pix"
+START = "e2gan"
+CEILING = "trained"
+NO_BASE = "none"
+
+# Unlisted methods take these, by a hash of the name: stable from figure to figure.
+_SPARE = ("#e6550d", "#31a354", "#756bb1", "#e7298a", "#1b9e77", "#b15928", "#6a3d9a", "#66a61e")
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Distinct names in canonical order; variants (`generated_steps5`) follow their stem, strangers precede
+    ours alphabetically."""
+    ranks = {name: i for i, name in enumerate(_METHODS)}
+    return sorted(set(names), key=lambda name: (ranks.get(_stem(name), ranks[OURS] - 0.5), name))
+
+
+def label(name: str) -> str:
+    """The name a reader sees."""
+    stem = _stem(name)
+    if name in _METHODS:
+        return _METHODS[name][0]
+    return f"{_METHODS[stem][0]}: {name.removeprefix(stem).strip('_')}" if stem in _METHODS else name
+
+
+def colour(name: str) -> str:
+    """'#rrggbb', a function of the name alone."""
+    if name in _METHODS:
+        return _METHODS[name][1]
+    # Not hash(): Python salts it anew in every process.
+    return _SPARE[sum(i * byte for i, byte in enumerate(name.encode(), 1)) % len(_SPARE)]
+
+
+def _stem(name: str) -> str:
+    return next((known for known in _METHODS if name == known or name.startswith(f"{known}_")), name)

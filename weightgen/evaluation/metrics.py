@@ -1,0 +1,108 @@
+"""All image scores of one translator on one concept, from one pass of a feature extractor."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from weightgen.evaluation.features import Features, check_images
+from weightgen.evaluation.fid import TargetStatistics, frechet_distance, kernel_distance
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a concept's targets contribute to every score, computed once and savable.
+
+    targets: uint8 (M, 3, H, W); pooled: float32 (M, D); maps: float16 (M, C, h, w), channel-normalised.
+    feature_set: the extractor's name, checked at use.
+    """
+
+    targets: Tensor
+    pooled: Tensor
+    maps: tuple[Tensor, ...]
+    feature_set: str
+    statistics: TargetStatistics = field(repr=False)
+
+    def state(self) -> dict[str, Tensor]:
+        """Plain tensors, for safetensors; from_state(state()) scores exactly alike."""
+        maps = {f"map_{i}": level.contiguous() for i, level in enumerate(self.maps)}
+        name = torch.tensor(list(self.feature_set.encode()), dtype=torch.uint8)
+        return {"targets": self.targets, "pooled": self.pooled, "feature_set": name, **maps}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor]) -> "Reference":
+        """Inverse of state()."""
+        maps = tuple(state[f"map_{i}"] for i in range(sum(key.startswith("map_") for key in state)))
+        name = bytes(state["feature_set"].tolist()).decode()
+        return cls(state["targets"], state["pooled"], maps, name, TargetStatistics.of(state["pooled"]))
+
+
+class ImageMetrics:
+    """fid, kid, l1 and perceptual of outputs against their targets.
+
+    features: an extractor (weightgen.evaluation.features), already on the device it shall run on.
+    batch_size: images per pass; on one core 32 is as fast as any, for the maps stay in cache.
+    """
+
+    def __init__(self, features: Features, batch_size: int = 32) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, got {batch_size}")
+        self.features = features
+        self.batch_size = batch_size
+
+    @torch.inference_mode()
+    def reference(self, targets: Tensor) -> Reference:
+        """targets: uint8 (M, 3, H, W), M >= 2, in the order of the outputs that will be scored."""
+        check_images(targets)
+        pooled, maps = [], []
+        for batch in targets.split(self.batch_size):
+            vector, levels = self.features.levels(batch.to(self._device()))
+            pooled.append(vector.float().cpu())
+            # float16 halves the store; targets and their reload then score identically.
+            maps.append([_unit(level).half().cpu() for level in levels])
+        stacked = tuple(torch.cat(level) for level in zip(*maps, strict=True))
+        joined = torch.cat(pooled)
+        return Reference(targets.cpu(), joined, stacked, self.features.name, TargetStatistics.of(joined))
+
+    @torch.inference_mode()
+    def __call__(self, outputs: Tensor, reference: Reference) -> dict[str, float]:
+        """outputs: uint8 (M, 3, H, W), image i made from the photo of target i.
+
+        -> fid >= 0 and kid (feature units); l1 in [0, 1], mean |output - target| / 255; perceptual in
+        [0, 4], the mean over images, levels and positions of the squared distance of channel-normalised
+        maps: LPIPS (Zhang et al. 2018, eq. 1) with all weights equal. Lower is better in all four.
+        Raises ValueError where shapes or feature sets differ.
+        """
+        check_images(outputs)
+        if outputs.shape != reference.targets.shape:
+            raise ValueError(f"outputs {tuple(outputs.shape)}, targets {tuple(reference.targets.shape)}")
+        if self.features.name != reference.feature_set:
+            raise ValueError(f"reference made with {reference.feature_set}, scored with {self.features.name}")
+        pooled, absolute, perceptual = [], 0.0, 0.0
+        for start in range(0, len(outputs), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            batch = outputs[part]
+            vector, levels = self.features.levels(batch.to(self._device()))
+            pooled.append(vector.float().cpu())
+            difference = batch.cpu().float() - reference.targets[part].float()
+            absolute += difference.abs().double().sum().item()
+            for level, target in zip(levels, reference.maps, strict=True):
+                gap = (_unit(level) - target[part].to(level)).square().sum(dim=1)
+                perceptual += gap.mean(dim=(1, 2)).double().sum().item() / len(levels)
+        joined = torch.cat(pooled)
+        return {
+            "fid": frechet_distance(joined, reference.statistics),
+            "kid": kernel_distance(joined, reference.pooled),
+            "l1": absolute / (255 * outputs.numel()),
+            "perceptual": perceptual / len(outputs),
+        }
+
+    def _device(self) -> torch.device:
+        tensors = [*self.features.parameters(), *self.features.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _unit(level: Tensor) -> Tensor:
+    """(B, C, h, w) -> unit length over C at every position."""
+    return F.normalize(level.float(), dim=1, eps=1e-10)

@@ -1,0 +1,113 @@
+"""results.csv: one row per (experiment, base, concept, method, seed, evaluation step)."""
+
+import csv
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from weightgen.errors import DataError
+
+
+class ResultRow(TypedDict):
+    """One evaluation of one run.
+
+    base: name of the base translator, "none" for methods without one; step: generator updates so far;
+    train_seconds: training time so far without evaluation, plus what the method spent on its start
+    (e.g. generating weights), so that curves of all methods share one clock; fid, kid: in units of
+    feature_set; l1: [0, 1]; perceptual: [0, 4] or nan where not measured.
+    """
+
+    experiment: str
+    base: str
+    concept: str
+    prompt: str
+    split: str
+    method: str
+    seed: int
+    step: int
+    train_seconds: float
+    fid: float
+    kid: float
+    l1: float
+    feature_set: str
+    device: str
+    perceptual: float
+
+
+RESULT_COLUMNS = tuple(ResultRow.__annotations__)
+_TYPES = {**ResultRow.__annotations__}
+
+
+def write_results(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with RESULT_COLUMNS, atomically; floats survive exactly. Raises DataError on a bad row."""
+    write_table(path, RESULT_COLUMNS, [_typed(row, "row to write") for row in rows])
+
+
+def read_results(path: str | Path) -> list[ResultRow]:
+    """Inverse of write_results. Raises DataError on a missing file, column or unreadable number."""
+    path = Path(path)
+    return [_typed(row, f"{path} line {line}") for line, row in enumerate(read_table(path), start=2)]
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV with these columns, written beside `path` and renamed, so that a reader never sees half a file.
+
+    None and nan become empty cells. A row with other keys than the columns raises DataError.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    try:
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for row in rows:
+                if set(row) != set(columns):
+                    raise DataError(f"{path.name}: row has {sorted(row)}, the columns are {sorted(columns)}")
+                writer.writerow([_cell(row[column]) for column in columns])
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_table(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV as text. Raises DataError where the file is missing or a row has a wrong length."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run the evaluation that writes it first")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, restkey="", restval=None))
+    for line, row in enumerate(rows, start=2):
+        if None in row.values() or "" in row:
+            raise DataError(
+                f"{path} line {line} has a wrong number of cells: it was cut or edited; write it anew"
+            )
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # repr of a Python float is its shortest exact form.
+    return float(value) if isinstance(value, float) else value
+
+
+def _typed(row: Mapping[str, Any], where: str) -> ResultRow:
+    missing = [column for column in RESULT_COLUMNS if column not in row and column != "perceptual"]
+    if missing:
+        raise DataError(f"{where}: columns missing: {', '.join(missing)}")
+    if extra := [key for key in row if key not in _TYPES]:
+        raise DataError(f"{where}: unknown columns: {', '.join(map(str, extra))}")
+    typed: dict[str, Any] = {}
+    for column, kind in _TYPES.items():
+        value = row.get(column, "")
+        try:
+            typed[column] = math.nan if kind is float and value in ("", None) else kind(value)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{where}: {column} is {value!r}, which is no {kind.__name__}") from error
+    return ResultRow(**typed)

@@ -1,0 +1,87 @@
+"""Where a new concept's LoRA weights may start: one small class per initialisation.
+
+Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it says so, as
+pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks", "denoiser" or "lora".
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from weightgen.generator import BlockGenerator
+from weightgen.text import TextFeatures
+
+
+@dataclass(frozen=True)
+class WeightSpace:
+    """What train concepts offer: blocks (N, K, D), their prompts' pooled features (N, E'), the state at zero LoRA (K, D).
+
+    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone.
+    """
+
+    zero: Tensor
+    blocks: Tensor | None = None
+    pooled: Tensor | None = None
+    generator: BlockGenerator | None = None
+    own: Tensor | None = None
+
+
+class LoraInit(Protocol):
+    """text of one concept (B = 1), noise source -> blocks (K, D)."""
+
+    needs: ClassVar[str]
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor: ...
+
+
+class Pix2PixInit:
+    """No base, no LoRA: a U-Net from scratch whose every weight trains (PAPER Results, Pix2pix)."""
+
+    needs: ClassVar[str] = "scratch"
+
+
+class ZeroInit:
+    """E2GAN: the base with LoRA at zero."""
+
+    needs: ClassVar[str] = "base"
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.zero.clone()
+
+
+class MeanInit:
+    """The mean of the zoo."""
+
+    needs: ClassVar[str] = "blocks"
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.blocks.mean(0)
+
+
+class NearestInit:
+    """The set of the train concept whose prompt is nearest (cosine of pooled text features)."""
+
+    needs: ClassVar[str] = "blocks"
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.blocks[int((space.pooled @ text.pooled[0]).argmax())].clone()
+
+
+class GeneratedInit:
+    """The weight generator: all blocks denoised at once from noise (PAPER Method 6)."""
+
+    needs: ClassVar[str] = "denoiser"
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.generator(text, noise)[0]
+
+
+class TrainedInit:
+    """The concept's own long-trained LoRA: the ceiling, not a rival."""
+
+    needs: ClassVar[str] = "lora"
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.own.clone()
