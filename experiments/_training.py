@@ -23,10 +23,14 @@ class Checkpoints(pl.Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
+        self.done = 0
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_done"] = self.done
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
-        batch_idx = args[-1]
-        if (batch_idx + 1) % self.every == 0:
+        self.done = args[-1] + 1
+        if self.done % self.every == 0:
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary)
             if trainer.is_global_zero:
@@ -99,7 +103,7 @@ def fit(
 @contextmanager
 def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
     """CSV beside the artifact and one W&B run: group = recipe, job_type = stage, tags = method and concept."""
-    loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=cfg.logger.every)]
+    loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)]
     run = None
     if cfg.logger.wandb:
         run = wandb.init(

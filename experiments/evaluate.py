@@ -98,7 +98,7 @@ def write_reports(pipelines: list[Pipeline], rows: list[dict[str, Any]], folder:
     notes = [f"{p.cfg.base} base: {summarise(p, p.split('train'))}." for p in pipelines if _has_zoo(p)]
     if attribution := _attribution(pipeline):
         notes.append(attribution)
-    notes.append(f"`train_seconds` runs on the {cfg.strategy.clock} clock, {cfg.strategy.threads} thread(s) a process.")
+    notes.append(f"`train_seconds` runs on the {cfg.budget.finetune.clock} clock, {cfg.strategy.threads} thread(s) a process.")
     report(
         folder / "report.md",
         rows,

@@ -85,7 +85,7 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         decay_start=budget["decay_start"],
         max_steps=budget["steps"],
         init_seconds=seconds,
-        clock=cfg.strategy.clock,
+        clock=budget["clock"],
     )
     metrics, target = image_metrics(cfg), reference(pipeline, concept)
 

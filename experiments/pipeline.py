@@ -135,7 +135,7 @@ class Pipeline:
         schedule = budget.pop("scratch") if init is None else budget.pop("lora")
         budget = {key: value for key, value in budget.items() if key not in ("scratch", "lora")} | schedule
         config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
-        config |= {"clock": self.cfg.strategy.clock, "accelerator": self.cfg.strategy.trainer.accelerator}
+        config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": plain(self.cfg.lora)} if init else self._parts("scratch")
         inputs = [self.pairs(concept)] + ([init] if init else [])
         return self._spec("finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed))

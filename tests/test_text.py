@@ -158,6 +158,13 @@ def test_open_clip_wrong_names(architecture, pretrained, said):
         OpenClipTextEncoder(architecture, pretrained).encode(["a mosaic"])
 
 
+def test_a_tower_without_a_final_norm_is_refused():
+    from weightgen.open_clip_tower import final_norm
+
+    with pytest.raises(MissingModel, match=r"no final LayerNorm.*text_encoder=minilm"):
+        final_norm(torch.nn.Linear(2, 2))
+
+
 class Payload:
     def __reduce__(self):
         return (pytest.fail, ("a weights file ran code",))

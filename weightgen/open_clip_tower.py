@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightgen.errors import MissingModel
 
@@ -49,6 +49,17 @@ def load(architecture: str, pretrained: str) -> tuple:
         ) from error
     model.visual = None
     return tokenizer, model.eval().requires_grad_(False)
+
+
+def final_norm(model: nn.Module) -> nn.LayerNorm:
+    """The layer whose output is the token features: at the top of a CLIP, or inside its `text` tower."""
+    norm = getattr(getattr(model, "text", model), "ln_final", None)
+    if not isinstance(norm, nn.LayerNorm):
+        raise MissingModel(
+            "this text encoder's tower has no final LayerNorm to read token features from; choose an "
+            "architecture with open_clip's own text transformer (such as ViT-B-32), or text_encoder=minilm"
+        )
+    return norm
 
 
 def _tag_weights(tag: dict) -> Path:

@@ -1,6 +1,6 @@
 """Prompts -> token features for cross-attention and one pooled vector for distances between concepts.
 
-The paper conditions on a CLIP prompt embedding (arXiv 2407.11966, Sec. 3; which CLIP is not public).
+The paper conditions on a CLIP prompt embedding (arXiv 2407.11966; which CLIP is not public).
 `OpenClipTextEncoder` is that choice; `MiniLMTextEncoder` ships inside a wheel and so works with no network.
 """
 
@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from weightgen import open_clip_tower
 from weightgen.errors import DataError, MissingModel
@@ -151,22 +151,11 @@ class OpenClipTextEncoder:
 
     @property
     def dim(self) -> int:
-        return self._norm().normalized_shape[0]
+        return open_clip_tower.final_norm(self._load()[1]).normalized_shape[0]
 
     @property
     def pooled_dim(self) -> int:
         return self.encode(["a"]).pooled.shape[1]
-
-    def _norm(self) -> nn.LayerNorm:
-        model = self._load()[1]
-        tower = getattr(model, "text", model)
-        if not isinstance(getattr(tower, "ln_final", None), nn.LayerNorm):
-            raise MissingModel(
-                f"text encoder {self.architecture}: its text tower has no final LayerNorm to read token "
-                "features from; choose an architecture with open_clip's text transformer (such as ViT-B-32), "
-                "or text_encoder=minilm"
-            )
-        return tower.ln_final
 
     def _load(self) -> tuple:
         if self._loaded is None:
@@ -181,7 +170,7 @@ class OpenClipTextEncoder:
         Raises MissingModel (within seconds, not after endless retries) where the weights cannot be had.
         """
         tokenizer, model = self._load()
-        norm = self._norm()
+        norm = open_clip_tower.final_norm(model)
         prompts = _checked(prompts)
         context = tokenizer.context_length
         length = min(self.max_length, context)
@@ -241,7 +230,7 @@ def _concatenate(parts: list[TextFeatures]) -> TextFeatures:
 
 def representative(pooled: Tensor, k: int, seed: int) -> list[int]:
     """k concepts that span the set, for training the base translator: k-means on text embeddings, then the
-    member nearest to each centre (E2GAN, arXiv 2401.06127, Sec. 3).
+    member nearest to each centre (E2GAN, arXiv 2401.06127).
 
     pooled: (N, E) -> k distinct row numbers, ascending. Raises DataError unless 1 <= k <= N.
     """

@@ -178,7 +178,7 @@ def test_learns_prompt_to_blocks_of_unseen_prompts(network, prediction):
         net = BlockUNet1d(D, K, E, width=16, levels=2, heads=2, patch=4)
     module = BlockDiffusionModule(net, make_scheduler(prediction), ADAM, ema_decay=0.95, warmup_steps=10)
     seen, unseen = concepts(256, seed=1), concepts(64, seed=2)
-    run = trainer(max_epochs=25)
+    run = trainer(max_epochs=12)
     run.fit(module, loader(seen, 32), loader(unseen, 64))
     blocks = Sampler(module.scheduler).sample(
         module.averaged,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from weightgen.diffusion.basis import BlockBasis
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.unet1d import BlockUNet1d
 
@@ -52,6 +53,23 @@ def test_every_input_matters(make, inputs, name):
     network = awake(make())
     changed = inputs | {name: inputs[name].flip(0)}
     assert (network(**changed) - network(**inputs)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("make", [unet, joint])
+def test_rank_0_has_no_basis(make, inputs):
+    assert make(rank=0).own is None
+    assert awake(make(rank=0))(**inputs).shape == (N, K, D)
+
+
+def test_block_basis_by_hand():
+    basis = BlockBasis(width=2, blocks=3, block_size=4, rank=2)
+    h = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    assert torch.equal(basis(h, torch.tensor([[0, 2]])), torch.zeros(1, 2, 4))
+    with torch.no_grad():
+        basis.coefficients.weight.copy_(torch.eye(2))
+        basis.coefficients.bias.zero_()
+        basis.basis.weight[2] = torch.tensor([1.0, 0, 0, 0, 0, 0, 10, 0])  # two directions of four elements
+    assert basis(h, torch.tensor([[0, 2]])).tolist() == [[[0, 0, 0, 0], [3, 0, 40, 0]]]
 
 
 @pytest.mark.parametrize("make", [unet, joint])

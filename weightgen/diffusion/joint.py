@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from diffusers.models.attention import Attention, FeedForward
 from torch import Tensor, nn
 
+from weightgen.diffusion.basis import BlockBasis
 from weightgen.diffusion.conditioning import TextContext, TimeEmbedding, attention_bias
 
 
@@ -43,8 +44,9 @@ class JointTransformer(nn.Module):
     """Denoises the K blocks of a concept as one sequence.
 
     block_size: D; blocks: how many block indices there are; text_dim: E of the text encoder; width: a
-    multiple of heads; layers; heads; evidence: whether the network takes, besides x_t, one more vector a
-    block (such as each block's gradient of a loss on the concept's first pairs).
+    multiple of heads; layers; heads; rank: of each block's own output basis, 0 for the shared read-out alone;
+    evidence: whether the network takes, besides x_t, one more vector a block (such as each block's gradient
+    of a loss on the concept's first pairs).
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class JointTransformer(nn.Module):
         width: int = 256,
         layers: int = 4,
         heads: int = 4,
+        rank: int = 32,
         evidence: bool = False,
     ):
         super().__init__()
@@ -68,6 +71,7 @@ class JointTransformer(nn.Module):
         self.modulate = nn.Linear(width, 2 * width)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.write = nn.Linear(width, block_size)
+        self.own = BlockBasis(width, blocks, block_size, rank) if rank else None
         self.read_evidence = nn.Linear(block_size, width, bias=False) if evidence else None
         # write = 0: starts by predicting 0; read_evidence = 0: starts blind to evidence
         for layer in filter(None, (self.modulate, self.write, self.read_evidence)):
@@ -101,4 +105,5 @@ class JointTransformer(nn.Module):
         for layer in self.layers:
             h = layer(h, condition, context, bias)
         shift, scale = self.modulate(F.silu(condition))[:, None].chunk(2, dim=-1)
-        return self.write(self.norm(h) * (1 + scale) + shift)
+        h = self.norm(h) * (1 + scale) + shift
+        return self.write(h) if self.own is None else self.write(h) + self.own(h, index)

@@ -1,9 +1,9 @@
-"""The paper's weight generator: a 1-D UNet over one weight block at a time (arXiv 2407.11966, Sec. 3.3).
+"""The paper's weight generator: a 1-D UNet over one weight block at a time (arXiv 2407.11966).
 
 1-D ResBlocks take the time-step and the block-index embedding; 1-D transformer blocks cross-attend to the
 prompt; skips join the two halves. Ours: a block's elements are parameters at fixed places, which convolutions
-alone cannot tell apart, so each (block index, place) has a learned embedding; and `patch` elements form one
-position, which makes CPU training possible.
+alone cannot tell apart, so each (block index, place) has a learned embedding and each block an output basis;
+and `patch` elements form one position, which makes CPU training possible.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
+from weightgen.diffusion.basis import BlockBasis
 from weightgen.diffusion.conditioning import TextContext, TimeEmbedding, attention_bias
 
 
@@ -78,8 +79,9 @@ class BlockUNet1d(nn.Module):
     block_size: D, a multiple of patch * 2**(levels - 1); blocks: how many block indices there are; text_dim:
     E of the text encoder; width: channels of the first level (a multiple of 8 and of heads), doubled at the
     second and kept below it; levels: resolutions; heads: attention heads; patch: block elements that form one
-    position. Attention runs at the lowest resolution only (on the way down, in the middle, on the way up):
-    everywhere, it would double the cost.
+    position; rank: of each block's own output basis (0 for none, as in the paper). Attention runs at the
+    lowest resolution only (on the way down, in the middle, on the way up): everywhere, it would double the
+    cost.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class BlockUNet1d(nn.Module):
         width: int = 64,
         levels: int = 3,
         heads: int = 4,
-        patch: int = 8,
+        patch: int = 16,
+        rank: int = 32,
     ):
         super().__init__()
         unit = patch * 2 ** (levels - 1)
@@ -123,6 +126,7 @@ class BlockUNet1d(nn.Module):
         self.grow = nn.ModuleList(
             [nn.Conv1d(channels[i + 1], channels[i], 3, padding=1) for i in reversed(range(levels - 1))]
         )
+        self.own = BlockBasis(channels[-1], blocks, block_size, rank) if rank else None
         self.norm = nn.GroupNorm(8, width)
         self.out = nn.Conv1d(width, patch, 3, padding=1)
         nn.init.zeros_(self.out.weight)  # starts by predicting 0
@@ -146,9 +150,11 @@ class BlockUNet1d(nn.Module):
             if level < len(self.shrink):
                 h = self.shrink[level](h)
         h = self.middle(h, condition, context, bias)
+        along = h.mean(-1).reshape(concepts, blocks, -1)  # (N, K, C)
         for level, up in enumerate(self.up):
             h = up(torch.cat([h, skips.pop()], dim=1), condition, context, bias)
             if level < len(self.grow):
                 h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         h = self.out(F.silu(self.norm(h)))  # (N*K, patch, T)
-        return h.transpose(1, 2).reshape(x_t.shape)
+        h = h.transpose(1, 2).reshape(x_t.shape)
+        return h if self.own is None else h + self.own(along, index)

@@ -1,0 +1,50 @@
+# Every stage takes EXP=<recipe> ARGS="<hydra overrides>", e.g. make loras EXP=toy ARGS="lora=b seed=1".
+EXP ?= demo
+ARGS ?=
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+STAGES := pairs base loras blocks denoiser init finetune evaluate
+APP_pairs := collect_pairs
+APP_base := train_base
+APP_loras := train_loras
+APP_blocks := build_blocks
+APP_denoiser := train_denoiser
+APP_init := generate_init
+APP_finetune := finetune
+APP_evaluate := evaluate
+
+.PHONY: help setup demo test lint sweep clean $(STAGES)
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z][a-z ]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@echo "  stages (EXP=<recipe> ARGS=\"<hydra overrides>\"; each builds what it needs and skips what is done):"
+	@echo "    $(STAGES)"
+	@echo "  recipes: $$(ls conf/experiment | sed 's/\.yaml//' | tr '\n' ' ')"
+
+setup: $(READY) ## the environment in .venv (about 100 s and 6 GB; Python 3.11 or 3.12)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else "Python 3.11 or 3.12 is needed, this is %d.%d: make setup PYTHON=python3.12" % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
+	$(BIN)/python -m experiments.evaluate experiment=demo $(ARGS)
+
+test: setup ## the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: setup ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+$(STAGES): setup
+	$(BIN)/python -m experiments.$(APP_$@) experiment=$(EXP) $(ARGS)
+
+sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
+	$(BIN)/python -m experiments.finetune -m experiment=$(EXP) $(ARGS)
+
+clean: ## remove logs and reports; artifacts stay (delete artifacts/ by hand to train anew)
+	rm -rf outputs multirun wandb reports .pytest_cache .ruff_cache
