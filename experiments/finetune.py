@@ -80,6 +80,7 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         model,
         new_discriminator(pipeline, spec, init),
         instantiate(budget["optimizer"]),
+        discriminator_optimizer=instantiate(budget["discriminator_optimizer"]),
         l1_weight=budget["l1_weight"],
         warmup_steps=budget["warmup_steps"],
         decay_start=budget["decay_start"],
@@ -91,7 +92,7 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
 
     def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
         outputs = module.translate(photos["test"], text.tokens, text.mask)
-        return metrics(outputs, target), outputs[:SAMPLES].contiguous()
+        return metrics(outputs, target), outputs[:SAMPLES]
 
     with tracked(cfg, spec, folder, tags=[method, concept.name, concept.split]) as loggers:
 
@@ -106,7 +107,7 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         fit(cfg, module, batches, folder, loggers, [evaluation], bar=False)
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
-    save_file({name: images.contiguous() for name, images in samples.items()}, folder / "samples.safetensors")
+    save_file({name: images.clone() for name, images in samples.items()}, folder / "samples.safetensors")
     lora = init is not None and budget["trainable"] == "lora"
     state = lora_state(module.generator) if lora else contiguous(module.generator.state_dict())
     save_file(state, folder / ("lora.safetensors" if lora else "generator.safetensors"))

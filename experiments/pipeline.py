@@ -71,7 +71,12 @@ class Pipeline:
         return self._spec("photos", {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()}, [], "photos")
 
     def pairs(self, concept: Concept) -> Spec:
-        config = {"editor": plain(self.cfg.editor), "prompt": concept.prompt, "factors": [list(f) for f in concept.factors]}
+        config = {
+            "editor": plain(self.cfg.editor),
+            "editor_version": import_class(self.cfg.editor._target_).version,
+            "prompt": concept.prompt,
+            "factors": [list(factor) for factor in concept.factors],
+        }
         return self._spec("pairs", config, [self.photos], f"pairs {concept.name}", concept)
 
     @cached_property
@@ -115,8 +120,7 @@ class Pipeline:
 
     def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
         """The initial LoRA of a method; None for one that starts from scratch."""
-        options = self.method(method)
-        needs = import_class(options["_target_"]).needs
+        options, needs = self.method(method), self.needs(method)
         if needs == "scratch":
             return None
         upstream = {
@@ -132,8 +136,9 @@ class Pipeline:
     def finetune(self, method: str, concept: Concept, seed: int) -> Spec:
         init = self.init(method, concept, seed)
         budget = plain(self.cfg.budget.finetune)
-        schedule = budget.pop("scratch") if init is None else budget.pop("lora")
-        budget = {key: value for key, value in budget.items() if key not in ("scratch", "lora")} | schedule
+        schedules = {name: budget.pop(name) for name in ("scratch", "lora", "ceiling")}
+        kind = "scratch" if init is None else "ceiling" if self.needs(method) == "lora" else "lora"
+        budget |= schedules[kind]
         config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": plain(self.cfg.lora)} if init else self._parts("scratch")
@@ -151,6 +156,10 @@ class Pipeline:
         if not path.exists():
             raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
         return plain(OmegaConf.load(path))
+
+    def needs(self, name: str) -> str:
+        """The upstream artifact that a method's init class asks for (see weightgen.inits)."""
+        return import_class(self.method(name)["_target_"]).needs
 
     @property
     def methods(self) -> list[str]:

@@ -49,6 +49,7 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         new_translator(pipeline, cfg.build_seed),
         seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None,
         instantiate(budget.optimizer),
+        discriminator_optimizer=instantiate(budget.discriminator_optimizer),
         l1_weight=budget.l1_weight,
         warmup_steps=budget.warmup_steps,
         decay_start=budget.decay_start,

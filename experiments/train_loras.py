@@ -58,6 +58,7 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         model,
         seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None,
         instantiate(budget.optimizer),
+        discriminator_optimizer=instantiate(budget.discriminator_optimizer),
         l1_weight=budget.l1_weight,
         warmup_steps=budget.warmup_steps,
         decay_start=budget.decay_start,

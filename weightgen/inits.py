@@ -1,15 +1,20 @@
 """Where a new concept's LoRA weights may start: one small class per initialisation.
 
 Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it says so, as
-pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks", "denoiser" or "lora".
+pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks", "denoiser" or "lora";
+"validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of the concept's pairs to "base".
+Optional class attributes: `base = "all"` for an init defined by that base alone, `scratch` for the conf/translator that
+trains from scratch. An init with `fit(space, seed) -> dict[str, Tensor]` is fitted once and then reads `space.fitted`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from weightgen.evidence import Evidence
 from weightgen.generator import BlockGenerator
 from weightgen.text import TextFeatures
 
@@ -18,7 +23,9 @@ from weightgen.text import TextFeatures
 class WeightSpace:
     """What train concepts offer: blocks (N, K, D), their prompts' pooled features (N, E'), the state at zero LoRA (K, D).
 
-    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone.
+    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone. Validation concepts'
+    sets (V, K, D) and features (V, E') only choose a regression's penalty or stop; `fitted` is what its `fit` returned.
+    `evidence` holds pairs of the new concept.
     """
 
     zero: Tensor
@@ -26,6 +33,10 @@ class WeightSpace:
     pooled: Tensor | None = None
     generator: BlockGenerator | None = None
     own: Tensor | None = None
+    validation_blocks: Tensor | None = None
+    validation_pooled: Tensor | None = None
+    fitted: Mapping[str, Tensor] | None = None
+    evidence: Evidence | None = None
 
 
 class LoraInit(Protocol):

@@ -68,7 +68,6 @@ class BlockDiffusionModule(pl.LightningModule):
         self.blocks_per_sample = blocks_per_sample
         self.seed = seed
         self.ema = AveragedModel(denoiser, multi_avg_fn=_ema(ema_decay)).requires_grad_(False)
-        self._averaged_step = 0
 
     @property
     def averaged(self) -> nn.Module:
@@ -139,13 +138,10 @@ class BlockDiffusionModule(pl.LightningModule):
         error = masked_mse(to_x0(self.scheduler, output, noise, t), x_0, batch["valid"])
         self.log("val/one_step_mse", error, prog_bar=True, batch_size=len(x_0))
 
-    def on_train_batch_end(self, *_: object) -> None:
-        if self.global_step > self._averaged_step:  # not after each part of an accumulated batch
-            self._averaged_step = self.global_step
-            self.ema.update_parameters(self.denoiser)
-
-    def on_train_start(self) -> None:
-        self._averaged_step = self.global_step
+    def optimizer_step(self, *args: object, **kwargs: object) -> None:
+        """The step, then the average: before any callback saves a checkpoint, so that a resumed run misses no update."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.denoiser)
 
     def configure_optimizers(self) -> dict:
         optimizer = self.optimizer(self.denoiser.parameters())

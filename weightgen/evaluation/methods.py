@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable
 
-# name -> (label, colour). Canonical order: baselines, the trivial rivals, ours, the ceiling.
+# name -> (label, colour). Canonical order: from scratch, bases, the trivial rivals, ours, the ceiling.
 _METHODS: dict[str, tuple[str, str]] = {
+    "pix2pix_zero_distilled": ("pix2pix-zero distilled (Co-Mod-GAN)", "#9a9a9a"),
     "pix2pix": ("pix2pix (from scratch)", "#3b3b3b"),
-    "unet": ("U-Net (from scratch)", "#8f8f8f"),
     "e2gan": ("E2GAN (base, LoRA at zero)", "#0072b2"),
+    "text_base": ("base trained on all concepts", "#f28e2b"),
     "mean": ("mean of training LoRAs", "#a6761d"),
-    "noise": ("nearest + noise", "#c9a227"),
     "nearest": ("nearest in text space", "#009e73"),
+    "nearest_k": ("softmax of the k nearest", "#8ccf4d"),
+    "noised_nearest": ("nearest + noise", "#d9c027"),
     "ridge": ("ridge regression", "#7b52ab"),
     "mlp": ("MLP regression", "#cc79a7"),
+    "pca_gaussian": ("Gaussian in PCA space", "#6b3a4a"),
+    "few_steps": ("a few Adam steps", "#1fc8c8"),
     "generated": ("generated (ours)", "#d7301f"),
     "trained": ("trained LoRA (ceiling)", "#56b4e9"),
 }
@@ -49,4 +53,5 @@ def colour(name: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return next((known for known in _METHODS if name == known or name.startswith(f"{known}_")), name)
+    stems = [known for known in _METHODS if name == known or name.startswith(f"{known}_")]
+    return max(stems, key=len, default=name)  # nearest_k is no variant of nearest

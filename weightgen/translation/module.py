@@ -20,7 +20,7 @@ class TranslatorModule(pl.LightningModule):
 
     A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
     `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall
-    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant).
+    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant). `discriminator_optimizer` defaults to `optimizer`.
     """
 
     def __init__(
@@ -32,12 +32,14 @@ class TranslatorModule(pl.LightningModule):
         warmup_steps: int = 0,
         decay_start: float = 1.0,
         max_steps: int = 1,
+        discriminator_optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.generator = generator
         self.discriminator = discriminator
         self.optimizer = optimizer
+        self.discriminator_optimizer = discriminator_optimizer or optimizer
         self.l1_weight = l1_weight
         self.warmup_steps = warmup_steps
         self.decay_start = decay_start
@@ -74,7 +76,7 @@ class TranslatorModule(pl.LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         optimizers = [self.optimizer([p for p in self.generator.parameters() if p.requires_grad])]
         if self.discriminator is not None:
-            optimizers.append(self.optimizer(self.discriminator.parameters()))
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.rate) for o in optimizers]
 
     def rate(self, step: int) -> float:

@@ -1,0 +1,123 @@
+"""What a weight generator has to beat: initialisations that need no denoiser (arXiv 2506.07998, 2506.17807).
+
+`NearestKInit`, `PcaGaussianInit` and the regressions of `weightgen.regression` all return affine combinations of train
+concepts' sets; what differs is how the weights of the combination are found.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from weightgen.errors import WeightgenError
+from weightgen.inits import NearestInit, Pix2PixInit, WeightSpace, ZeroInit
+from weightgen.text import TextFeatures
+
+
+def combine(blocks: Tensor, weights: Tensor) -> Tensor:
+    """blocks: (N, K, D); weights: (N,) -> mean + sum_i w_i (blocks_i - mean), (K, D)."""
+    mean = blocks.mean(0)
+    return mean + torch.tensordot(weights.to(blocks), blocks - mean, 1)
+
+
+def principal(blocks: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """The zoo's leading principal components, as combinations of its sets.
+
+    blocks: (N, K, D) -> mixing (N, C), deviations (C,), float64, deviations falling: `combine(blocks, mixing @ z)`
+    with z ~ N(0, I) has the zoo's mean and its (unbiased) covariance, cut to C <= components; `sqrt(N - 1) *
+    mixing[i] * sqrt(N - 1)` are the standard scores z of set i. C is the zoo's rank, at most N - 1, where smaller.
+    """
+    centred = (blocks - blocks.mean(0)).flatten(1).double()
+    # X = U S V', so X X' = U S^2 U': the N x N problem, since N is far below the number of weights.
+    squares, axes = torch.linalg.eigh(centred @ centred.T)
+    squares, axes = squares.flip(0)[:components], axes.flip(1)[:, :components]
+    rank = int((squares > 1e-9 * squares.max().clamp(min=1e-30)).sum())
+    freedom = max(len(blocks) - 1, 1)
+    return axes[:, :rank] / freedom**0.5, (squares[:rank] / freedom).sqrt()
+
+
+class NearestKInit:
+    """Sets of the k nearest train prompts, weighted by softmax(cosine / temperature)."""
+
+    needs: ClassVar[str] = "blocks"
+
+    def __init__(self, k: int = 5, temperature: float = 0.1) -> None:
+        if k < 1 or temperature <= 0:
+            raise WeightgenError(f"init.k={k} and init.temperature={temperature}: both must be positive")
+        self.k, self.temperature = k, temperature
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        cosine, rows = (space.pooled @ text.pooled[0]).topk(min(self.k, len(space.blocks)))
+        return torch.tensordot((cosine / self.temperature).softmax(0), space.blocks[rows], 1)
+
+
+class NoisedNearestInit:
+    """The nearest set plus Gaussian noise of `scale` times the zoo's deviation, weight by weight.
+
+    The control for "new" weights: as far from every train set as wished, and knowing nothing more.
+    """
+
+    needs: ClassVar[str] = "blocks"
+
+    def __init__(self, scale: float = 0.1) -> None:
+        self.scale = scale
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        deviation = space.blocks.std(0, correction=0)  # 0 at padding
+        draw = torch.randn(deviation.shape, generator=noise).to(deviation)
+        return NearestInit()(space, text, noise) + self.scale * deviation * draw
+
+
+class PcaGaussianInit:
+    """A draw from the Gaussian of the zoo's mean and leading principal components; the prompt is ignored."""
+
+    needs: ClassVar[str] = "blocks"
+
+    def __init__(self, components: int = 32) -> None:
+        if components < 1:
+            raise WeightgenError(f"init.components={components}: at least 1 is needed")
+        self.components = components
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        mixing, deviations = principal(space.blocks, self.components)
+        draw = torch.randn(len(deviations), generator=noise, dtype=torch.float64)
+        return combine(space.blocks, mixing @ draw.to(mixing))
+
+
+class FewStepsInit:
+    """`steps` steps of Adam on the L1 loss of `pairs` of the concept's pairs, from LoRA zero.
+
+    What a cheap initialisation that looks at pairs has to beat at equal gradients (`steps` of them).
+    """
+
+    needs: ClassVar[str] = "pairs"
+
+    def __init__(
+        self, steps: int = 3, pairs: int = 4, lr: float = 0.01, betas: Sequence[float] = (0.9, 0.999)
+    ) -> None:
+        if steps < 1 or pairs < 1:
+            raise WeightgenError(f"init.steps={steps} and init.pairs={pairs}: both must be positive")
+        self.steps, self.pairs, self.lr, self.betas = steps, pairs, lr, tuple(betas)
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        evidence = space.evidence.first(self.pairs)
+        blocks = space.zero.clone()
+        # Adam is elementwise, so one (K, D) tensor moves as the model's own factors would; padding has gradient 0.
+        optimizer = torch.optim.Adam([blocks], self.lr, self.betas)
+        for _ in range(self.steps):
+            blocks.grad = evidence.gradient(blocks)
+            optimizer.step()
+        return blocks.detach()
+
+
+class TextBaseInit(ZeroInit):
+    """LoRA at zero on the base that saw ALL train concepts: its prompt cross-attention alone has to generalise."""
+
+    base: ClassVar[str] = "all"
+
+
+class Pix2PixZeroDistilledInit(Pix2PixInit):
+    """A Co-Mod-GAN from scratch on the editor's pairs (PAPER Results, Pix2pix-zero-distilled)."""
+
+    scratch: ClassVar[str] = "comodgan"
