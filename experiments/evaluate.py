@@ -81,7 +81,8 @@ def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
             spec = pipeline.finetune(method, concept, cfg.seeds[0])
             samples = tensors(pipeline.store.require(spec) / "samples.safetensors")
             rows.setdefault(f"{method}, step 0", []).append(samples["start"][sample])
-            rows.setdefault(f"{method}, step {spec.config['budget']['steps']}", []).append(samples["end"][sample])
+            if steps := spec.config["budget"]["steps"]:
+                rows.setdefault(f"{method}, step {steps}", []).append(samples["end"][sample])
     return {name: torch.stack(images) for name, images in rows.items()}, [concept.prompt for concept in shown]
 
 

@@ -201,6 +201,7 @@ def test_processes_that_race_build_once(tmp_path):
         runner.join(60)
     assert [runner.exitcode for runner in runners] == [0, 0]
     assert len(log.read_text().splitlines()) == 1
+    assert [f.suffix for f in (tmp_path / SPEC.stage / ".partial").iterdir()] == [".lock"]
     assert Store(tmp_path).require(SPEC)
 
 
@@ -216,6 +217,28 @@ def test_kill_9_releases_the_lock_and_the_next_run_resumes(tmp_path):
         assert (folder / ".checkpoint").read_text() == "step 3"
 
     assert not (store.ensure(SPEC, resumes) / ".checkpoint").exists()
+
+
+def test_a_kill_inside_write_json_leaves_no_payload(tmp_path, monkeypatch):
+    store, rename = Store(tmp_path), Path.replace
+
+    def dies(self, target):
+        if Path(target).name == FILES:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        store.ensure(SPEC, write_payload)
+    monkeypatch.undo()
+    path = store.ensure(SPEC, write_payload)
+    assert {f.name for f in path.iterdir()} == {
+        "payload.bin",
+        "spec.json",
+        "inputs.json",
+        "metrics.json",
+        FILES,
+    }
 
 
 def test_write_json_replaces_the_whole_file_and_leaves_no_other(tmp_path):

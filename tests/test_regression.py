@@ -34,7 +34,9 @@ def replace(space, **changes):
 
 def predict(init, space, pooled, seed=0):
     space = replace(space, fitted=init.fit(space, seed))
-    texts = [TextFeatures(torch.zeros(1, 2, 2), torch.ones(1, 2, dtype=torch.bool), row[None]) for row in pooled]
+    texts = [
+        TextFeatures(torch.zeros(1, 2, 2), torch.ones(1, 2, dtype=torch.bool), row[None]) for row in pooled
+    ]
     return torch.stack([init(space, text, torch.Generator()) for text in texts])
 
 
@@ -43,7 +45,9 @@ def predict(init, space, pooled, seed=0):
 def test_ridge_is_scikit_learns(penalty, n):
     space = linear_zoo(n=n)
     ours = predict(RidgeInit([penalty]), space, space.validation_pooled)
-    reference = Ridge(alpha=penalty).fit(space.pooled.double().numpy(), space.blocks.flatten(1).double().numpy())
+    reference = Ridge(alpha=penalty).fit(
+        space.pooled.double().numpy(), space.blocks.flatten(1).double().numpy()
+    )
     theirs = reference.predict(space.validation_pooled.double().numpy())
     np.testing.assert_allclose(ours.flatten(1).numpy(), theirs, rtol=1e-4, atol=1e-5)
 
@@ -69,8 +73,13 @@ def test_the_penalty_is_the_best_on_validation():
     penalties = [0.001, 0.03, 0.3, 3.0, 1000.0]
     errors = {}
     for penalty in penalties:
-        model = Ridge(alpha=penalty).fit(space.pooled.double().numpy(), space.blocks.flatten(1).double().numpy())
-        difference = model.predict(space.validation_pooled.double().numpy()) - space.validation_blocks.flatten(1).numpy()
+        model = Ridge(alpha=penalty).fit(
+            space.pooled.double().numpy(), space.blocks.flatten(1).double().numpy()
+        )
+        difference = (
+            model.predict(space.validation_pooled.double().numpy())
+            - space.validation_blocks.flatten(1).numpy()
+        )
         errors[penalty] = float((difference**2).sum())
     fitted = RidgeInit(penalties).fit(space, 0)
     assert float(fitted["penalty"]) == pytest.approx(min(errors, key=errors.get))
@@ -165,7 +174,9 @@ def test_the_reported_error_counts_what_components_cannot_reach():
     fitted = init.fit(space, 0)
     predicted = predict(init, space, space.validation_pooled)
     mean = space.blocks.mean(0)
-    expected = (predicted - space.validation_blocks).square().sum() / (space.validation_blocks - mean).square().sum()
+    expected = (predicted - space.validation_blocks).square().sum() / (
+        space.validation_blocks - mean
+    ).square().sum()
     assert float(fitted["validation_error"]) == pytest.approx(float(expected), rel=1e-4)
     assert not math.isclose(float(expected), 1.0)
 

@@ -1,4 +1,4 @@
-"""Content-addressed artifacts: artifacts/<stage>/<key>/, written aside, then renamed; an existing key returns at once."""
+"""Content-addressed artifacts: artifacts/<stage>/<key>/, written aside, then renamed; built once."""
 
 import hashlib
 import json
@@ -51,11 +51,16 @@ class Spec:
         return {"stage": self.stage, "key": self.key, "label": self.label}
 
     def describe(self) -> dict[str, Any]:
-        return {"stage": self.stage, "version": self.version, "label": self.label, "config": dict(self.config)}
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "label": self.label,
+            "config": dict(self.config),
+        }
 
 
 class Store:
-    """The folder of all artifacts of a project. Safe for concurrent processes and for kill -9 at any moment."""
+    """The folder of all artifacts of a project, safe for concurrent processes and kill -9 at any moment."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -74,7 +79,9 @@ class Store:
         path = self.path(spec)
         if not self.has(spec):
             target = f"run `make {spec.target}`" if spec.target else "build it first"
-            raise MissingArtifact(f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}")
+            raise MissingArtifact(
+                f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}"
+            )
         for name, size in json.loads((path / FILES).read_text()).items():
             file = path / name
             if not file.exists() or file.stat().st_size != size:
@@ -95,7 +102,7 @@ class Store:
         if self.has(spec):
             return self.require(spec)
         partial = self.root / spec.stage / ".partial" / spec.key
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_suffix(".lock")):
             if not self.has(spec):
                 partial.mkdir(parents=True, exist_ok=True)
@@ -103,7 +110,7 @@ class Store:
                     self._build(spec, partial, build)
                 if path.exists():  # a folder without files.json is nobody's finished work
                     shutil.rmtree(path)
-                os.replace(partial, path)
+                partial.replace(path)
         return self.require(spec)
 
     @staticmethod
@@ -125,6 +132,6 @@ class Store:
 
 def write_json(path: Path, content: Any) -> None:
     """Atomic: a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # hidden: no payload if killed here
     temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    os.replace(temporary, path)
+    temporary.replace(path)

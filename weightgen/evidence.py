@@ -36,12 +36,18 @@ class Evidence:
     def __post_init__(self) -> None:
         if self.source.shape != self.target.shape or not len(self.source):
             shapes = f"{tuple(self.source.shape)} and {tuple(self.target.shape)}"
-            raise WeightgenError(f"evidence needs one target for each source and at least one pair, not {shapes}")
+            raise WeightgenError(
+                f"evidence needs one target for each source and at least one pair, not {shapes}"
+            )
         if self.source.dtype != torch.uint8 or self.target.dtype != torch.uint8 or len(self.text) != 1:
-            raise WeightgenError("evidence is pairs of uint8 images of one concept with the text of its prompt")
+            raise WeightgenError(
+                "evidence is pairs of uint8 images of one concept with the text of its prompt"
+            )
         shapes = {name: tuple(factor.shape) for name, factor in lora_parameters(self.model).items()}
         if shapes != self.layout.shapes:
-            odd = next(n for n in [*shapes, *self.layout.shapes] if shapes.get(n) != self.layout.shapes.get(n))
+            odd = next(
+                n for n in [*shapes, *self.layout.shapes] if shapes.get(n) != self.layout.shapes.get(n)
+            )
             raise WeightgenError(f"model and block layout differ at {odd!r}: rebuild it with `make blocks`")
 
     def __len__(self) -> int:

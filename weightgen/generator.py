@@ -33,7 +33,13 @@ class BlockGenerator:
         index = torch.arange(self.layout.blocks, device=text.tokens.device).expand(len(text), -1)
         valid = self.layout.valid().to(text.tokens.device)
         blocks = self.sampler.sample(
-            self.denoiser, index, text.tokens, text.mask, self.layout.size, noise, valid=valid.expand(len(text), -1, -1)
+            self.denoiser,
+            index,
+            text.tokens,
+            text.mask,
+            self.layout.size,
+            noise,
+            valid=valid.expand(len(text), -1, -1),
         )
         return self.normalizer.denormalize(blocks) * valid
 
@@ -46,10 +52,15 @@ class Translator:
         self.text = text
 
     def __call__(self, images: Tensor, batch_size: int = 64) -> Tensor:
-        """images: (N, 3, H, W), uint8 in [0, 255] or float in [0, 1] -> the same kind. Raises DataError otherwise."""
+        """images: (N, 3, H, W), uint8 in [0, 255] or float in [0, 1] -> the same kind.
+
+        Raises DataError otherwise.
+        """
         if images.ndim != 4 or images.shape[1] != 3:
             raise DataError(f"images have shape {tuple(images.shape)}; a translator wants (N, 3, H, W)")
-        as_bytes = images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        as_bytes = (
+            images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        )
         out = translate(self.model, as_bytes, self.text.tokens, self.text.mask, batch_size)
         return out if images.dtype == torch.uint8 else out.float() / 255
 
@@ -66,7 +77,9 @@ class WeightGenerator:
     def __call__(self, prompt: str, seed: int = 0) -> Translator:
         """A translator for `prompt`, its LoRA denoised in one pass. Raises DataError for a blank prompt."""
         if not prompt.strip():
-            raise DataError("the prompt is blank; say what the translator should do, e.g. 'a mosaic in sepia tones'")
+            raise DataError(
+                "the prompt is blank; say what the translator should do, e.g. 'a mosaic in sepia tones'"
+            )
         text = self.encoder.encode([prompt])
         blocks = self.blocks(text, torch.Generator().manual_seed(seed))[0]
         model = load_lora_state(inject_lora(self.base, self.lora), self.blocks.layout.from_blocks(blocks))
@@ -75,8 +88,8 @@ class WeightGenerator:
     def save(self, folder: Path | str, description: Mapping[str, Any]) -> None:
         """Write generator.json and three safetensors files.
 
-        description: {"translator", "denoiser", "text_encoder": {"_target_": dotted name, **arguments}, "lora": ...,
-        "prediction": ..., "steps": ...}: what `load` needs to make the nets again.
+        description: {"translator", "denoiser", "text_encoder": {"_target_": dotted name, **arguments},
+        "lora": ..., "prediction": ..., "steps": ...}: what `load` needs to make the nets again.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +104,9 @@ class WeightGenerator:
         """Raises MissingArtifact if `folder` holds no saved generator."""
         folder = Path(folder)
         if not (folder / "generator.json").exists():
-            raise MissingArtifact(f"{folder} holds no generator.json: run `make demo`, then load reports/demo/generator")
+            raise MissingArtifact(
+                f"{folder} holds no generator.json: run `make demo`, then load reports/demo/generator"
+            )
         content = json.loads((folder / "generator.json").read_text())
         base, denoiser = build(content["translator"]), build(content["denoiser"])
         base.load_state_dict(load_file(folder / "base.safetensors"))
@@ -116,5 +131,7 @@ def build(description: Mapping[str, Any]) -> Any:
     arguments = dict(description)
     module, _, name = str(arguments.pop("_target_")).rpartition(".")
     if module.split(".")[0] != "weightgen":
-        raise WeightgenError(f"{module}.{name} is not part of weightgen; a saved generator may only name its classes")
+        raise WeightgenError(
+            f"{module}.{name} is not part of weightgen; a saved generator may only name its classes"
+        )
     return getattr(importlib.import_module(module), name)(**arguments)

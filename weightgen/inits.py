@@ -1,10 +1,11 @@
 """Where a new concept's LoRA weights may start: one small class per initialisation.
 
-Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it says so, as
-pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks", "denoiser" or "lora";
-"validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of the concept's pairs to "base".
-Optional class attributes: `base = "all"` for an init defined by that base alone, `scratch` for the conf/translator that
-trains from scratch. An init with `fit(space, seed) -> dict[str, Tensor]` is fitted once and then reads `space.fitted`.
+Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it
+says so, as pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks",
+"denoiser" or "lora"; "validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of
+the concept's pairs to "base". Optional class attributes: `base = "all"` for an init defined by that base
+alone, `scratch` for the conf/translator that trains from scratch. An init with `fit(space, seed) -> dict[str,
+Tensor]` is fitted once and then reads `space.fitted`.
 """
 
 from collections.abc import Mapping
@@ -21,11 +22,12 @@ from weightgen.text import TextFeatures
 
 @dataclass(frozen=True)
 class WeightSpace:
-    """What train concepts offer: blocks (N, K, D), their prompts' pooled features (N, E'), the state at zero LoRA (K, D).
+    """What train concepts offer: blocks (N, K, D), their prompts' pooled features (N, E'), the state at zero
+    LoRA (K, D).
 
-    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone. Validation concepts'
-    sets (V, K, D) and features (V, E') only choose a regression's penalty or stop; `fitted` is what its `fit` returned.
-    `evidence` holds pairs of the new concept.
+    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone. Validation
+    concepts' sets (V, K, D) and features (V, E') only choose a regression's penalty or stop; `fitted` is what
+    its `fit` returned. `evidence` holds pairs of the new concept.
     """
 
     zero: Tensor

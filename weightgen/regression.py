@@ -95,11 +95,13 @@ class MlpInit:
         epochs: int = 1000,
         patience: int = 100,
         components: int = 32,
-        lr: float = 3e-4,
-        weight_decay: float = 0.1,
+        lr: float = 1e-3,
+        weight_decay: float = 1.0,
     ) -> None:
         if min(width, epochs, patience, components) < 1:
-            raise WeightgenError("init.width, init.epochs, init.patience and init.components must be positive")
+            raise WeightgenError(
+                "init.width, init.epochs, init.patience and init.components must be positive"
+            )
         self.width, self.epochs, self.patience, self.components = width, epochs, patience, components
         self.lr, self.weight_decay = lr, weight_decay
 

@@ -94,7 +94,7 @@ class FewStepsInit:
     needs: ClassVar[str] = "pairs"
 
     def __init__(
-        self, steps: int = 3, pairs: int = 4, lr: float = 0.01, betas: Sequence[float] = (0.9, 0.999)
+        self, steps: int = 3, pairs: int = 4, lr: float = 0.02, betas: Sequence[float] = (0.5, 0.999)
     ) -> None:
         if steps < 1 or pairs < 1:
             raise WeightgenError(f"init.steps={steps} and init.pairs={pairs}: both must be positive")

@@ -1,5 +1,33 @@
 from weightgen.evaluation.methods import colour, label, ordered
 
+RIVALS = [
+    "pix2pix_zero_distilled",
+    "pix2pix",
+    "e2gan",
+    "text_base",
+    "mean",
+    "nearest",
+    "nearest_k",
+    "noised_nearest",
+    "ridge",
+    "mlp",
+    "pca_gaussian",
+    "few_steps",
+    "generated",
+    "trained",
+]
+
+
+def test_every_rival_has_its_place():
+    assert ordered(reversed(RIVALS)) == RIVALS
+    assert ordered(["ridge", "nearest_k_7", "nearest_noisy", "nearest_k", "nearest"]) == [
+        "nearest",
+        "nearest_noisy",
+        "nearest_k",
+        "nearest_k_7",
+        "ridge",
+    ]
+
 
 def test_order_is_canonical_with_variants_beside_their_stem():
     names = ["trained", "zebra", "generated_steps5", "generated", "apple", "pix2pix", "ridge", "ridge"]
@@ -17,10 +45,12 @@ def test_order_is_canonical_with_variants_beside_their_stem():
 def test_a_colour_belongs_to_a_name():
     assert colour("generated") == "#d7301f"
     assert colour("zebra") == colour("zebra") != colour("generated")
-    assert len({colour(name) for name in ("pix2pix", "e2gan", "mean", "nearest", "ridge", "generated")}) == 6
+    assert len({colour(name) for name in RIVALS}) == len(RIVALS)
 
 
 def test_labels():
     assert label("nearest") == "nearest in text space"
     assert label("generated_steps5") == "generated (ours): steps5"
     assert label("zebra") == "zebra"
+    assert label("nearest_k") == "softmax of the k nearest"
+    assert label("nearest_k_7") == "softmax of the k nearest: 7"

@@ -81,7 +81,9 @@ def test_evaluation_is_deterministic_and_each_image_alone():
     torch.manual_seed(5)
     together = model(photos())
     torch.manual_seed(6)
-    torch.testing.assert_close(torch.cat([model(image[None]) for image in photos()]), together, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.cat([model(image[None]) for image in photos()]), together, rtol=1e-4, atol=1e-5
+    )
     assert int(model.passes) == 3  # evaluation draws nothing
 
 
@@ -112,7 +114,9 @@ def test_the_mean_style_is_a_plain_mean_at_first():
 def test_every_parameter_gets_a_gradient():
     model = tiny().train()
     l1_loss(model(photos()), photos().flip(0)).backward()
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    idle = [
+        name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)
+    ]
     assert idle == []
 
 
@@ -149,7 +153,9 @@ def test_it_learns_to_invert_colours():
 def test_the_paper_scale_net_reads_256_px():
     """Shapes alone, on the meta device: 256 px down to 4 x 4."""
     with torch.device("meta"):
-        model = CoModGANGenerator([64, 128, 256, 512, 512, 512, 512], vector=1024, latent=512, mapping_layers=8)
+        model = CoModGANGenerator(
+            [64, 128, 256, 512, 512, 512, 512], vector=1024, latent=512, mapping_layers=8
+        )
         assert 256 // 2**model.halvings == 4
         assert model.eval()(torch.empty(2, 3, 256, 256)).shape == (2, 3, 256, 256)
     assert sum(math.prod(p.shape) for p in model.parameters()) > 40e6

@@ -36,6 +36,7 @@ def test_skips_carry_each_level_past_the_levels_below_it():
     assert [layer[0].in_channels for layer in net.decoder] == [16, 32, 16]
 
 
+@torch.no_grad()
 def test_weights_start_from_a_normal_of_deviation_0_02():
     torch.manual_seed(0)
     for module in UNetGenerator((24, 48)).modules():

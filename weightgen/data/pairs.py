@@ -8,11 +8,11 @@ from torch.utils.data import IterableDataset
 
 
 class PairBatches(IterableDataset):
-    """Endless shuffled batches of (photo, edited photo) pairs, all uint8 in memory, photos shared by concepts.
+    """Endless shuffled batches of (photo, edited photo) pairs, all uint8 in memory; concepts share photos.
 
     Epochs are seeded permutations of all (concept, photo) pairs; batch s is a function of (seed, s) alone, so
-    training resumes bit for bit at any step. Yields dicts: source, target uint8 (B, 3, H, W); tokens (B, L, E);
-    text_mask (B, L).
+    training resumes bit for bit at any step. Yields dicts: source, target uint8 (B, 3, H, W); tokens
+    (B, L, E); text_mask (B, L).
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class PairBatches(IterableDataset):
     ) -> None:
         """sources: uint8 (N, 3, H, W); targets[c]: the same photos edited by concept c.
 
-        prompts[c] lists the rows of tokens (M, L, E) that describe concept c; one is drawn per sample. Of each
-        global batch, rank r of `world` yields rows r, r + world, ...
+        prompts[c] lists the rows of tokens (M, L, E) that describe concept c; one is drawn per sample. Of
+        each global batch, rank r of `world` yields rows r, r + world, ...
         """
         self.sources, self.targets = sources, targets
         self.tokens, self.text_mask, self.prompts = tokens, text_mask, prompts

@@ -10,10 +10,11 @@ Measure = Callable[[pl.LightningModule], tuple[dict[str, float], Tensor]]
 
 
 class EvaluationCallback(pl.Callback):
-    """Calls measure(module) -> (scores, sample images uint8 (n, 3, H, W)) at each of `points` (training steps, 0 = before any).
+    """Calls measure(module) -> (scores, sample images uint8 (n, 3, H, W)) at each of `points`, which are
+    training steps, 0 before any.
 
-    `rows` collects {"step", "train_seconds", **scores}; `samples` maps step -> images; both travel in the checkpoint, so that
-    a resumed run measures nothing twice. `report(step, row, images)` hears of each.
+    `rows` collects {"step", "train_seconds", **scores}; `samples` maps step -> images; both travel in the
+    checkpoint, so that a resumed run measures nothing twice. `report(step, row, images)` hears of each.
     """
 
     def __init__(

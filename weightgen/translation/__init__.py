@@ -2,7 +2,7 @@
 
 from weightgen.translation.discriminator import PatchDiscriminator
 from weightgen.translation.e2gan import E2GANGenerator
-from weightgen.translation.lora import LoraSpec, inject_lora, lora_state, load_lora_state, merge_lora
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state, merge_lora
 from weightgen.translation.module import FineTuneModule, TranslatorModule
 from weightgen.translation.unet import UNetGenerator
 

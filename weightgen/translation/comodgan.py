@@ -42,7 +42,9 @@ class ModulatedConv(nn.Module):
         scale = self.scale(style)  # (B, C)
         x = conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
-            energy = scale.square() @ self.weight.square().sum((2, 3)).T  # sum over (i, k) of (w s)^2: (B, C')
+            energy = (
+                scale.square() @ self.weight.square().sum((2, 3)).T
+            )  # sum over (i, k) of (w s)^2: (B, C')
             x = x * (energy + 1e-8).rsqrt()[:, :, None, None]
         return x + self.bias[:, None, None]
 
@@ -136,7 +138,9 @@ class CoModGANGenerator(nn.Module):
         self.mean_style.lerp_(w.detach().mean(0), max(1 / int(self.passes), AVERAGE))
         return w
 
-    def forward(self, images: Tensor, tokens: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, tokens: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
         if images.shape[-2] % 2**self.halvings or images.shape[-1] % 2**self.halvings:
             raise WeightgenError(
                 f"images of {images.shape[-2]} x {images.shape[-1]} px cannot be halved {self.halvings} times: "

@@ -1,6 +1,7 @@
-"""The E2GAN generator (PAPER section Method 3; arXiv 2401.06127): few blocks, one of them attending to the prompt."""
+"""The E2GAN generator (PAPER Method 3; arXiv 2401.06127): few blocks, one of them attending to the prompt."""
 
 import math
+from itertools import pairwise
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -105,7 +106,7 @@ class E2GANGenerator(nn.Module):
         widths = [width * 2**i for i in range(downs + 1)]
         inner = 2 * widths[-1]
         self.stem = nn.Conv2d(3, width, 3, padding=1)
-        self.down = nn.ModuleList(Downsample(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(Downsample(a, b) for a, b in pairwise(widths))
         self.encode = nn.Sequential(*(ResnetBlock(widths[-1]) for _ in range(resnet_blocks)))
         self.down_inner = Downsample(widths[-1], inner)
         self.transformer = nn.ModuleList(
@@ -113,7 +114,7 @@ class E2GANGenerator(nn.Module):
         )
         self.up_inner = Upsample(inner, widths[-1])
         self.decode = ResnetBlock(widths[-1])
-        self.up = nn.ModuleList(Upsample(b, a) for a, b in reversed(list(zip(widths, widths[1:], strict=False))))
+        self.up = nn.ModuleList(Upsample(b, a) for a, b in reversed(list(pairwise(widths))))
         self.head = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:

@@ -23,9 +23,7 @@ class LoraSpec:
     The update is (alpha / rank) * B A.
     """
 
-    ranks: Mapping[str, int] = field(
-        default_factory=lambda: {"down": 4, "transformer": 4, "up": 4, "out": 3}
-    )
+    ranks: Mapping[str, int] = field(default_factory=lambda: {"down": 4, "transformer": 4, "up": 4, "out": 3})
     alpha: float = 4.0
     train: str = "ab"
     seed: int = 0
@@ -36,7 +34,7 @@ class LoraSpec:
 
 
 def inject_lora(generator: nn.Module, spec: LoraSpec) -> nn.Module:
-    """A copy of `generator`, frozen, with adapters at B = 0 (starts equal to the base), the trained factors free.
+    """A copy of `generator`, frozen, with adapters at B = 0 (starts as the base), trained factors free.
 
     Raises WeightgenError if `spec.ranks` names a kind that the generator does not have.
     """
@@ -68,7 +66,7 @@ def lora_modules(model: nn.Module) -> dict[str, LoraLayer]:
 
 
 def lora_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """"<layer>.A" (r, in, k, k) or (r, in) and "<layer>.B" (out, r, 1, 1) or (out, r): the trainable ones."""
+    """The trainable ones of "<layer>.A" (r, in[, k, k]) and "<layer>.B" (out, r[, 1, 1])."""
     factors = {}
     for name, layer in lora_modules(model).items():
         factors[f"{name}.A"] = layer.lora_A[ADAPTER].weight
@@ -89,13 +87,15 @@ def load_lora_state(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     parameters = lora_parameters(model)
     if parameters.keys() != state.keys():
         odd = sorted(parameters.keys() ^ state.keys())[0]
-        raise WeightgenError(f"this LoRA belongs to another base or lora config: factor {odd!r} does not match")
+        raise WeightgenError(
+            f"this LoRA belongs to another base or lora config: factor {odd!r} does not match"
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             if parameter.shape != state[name].shape:
                 raise WeightgenError(
-                    f"this LoRA belongs to another base or lora config: {name!r} is {tuple(state[name].shape)}, "
-                    f"the model wants {tuple(parameter.shape)}"
+                    f"this LoRA belongs to another base or lora config: {name!r} is "
+                    f"{tuple(state[name].shape)}, the model wants {tuple(parameter.shape)}"
                 )
             parameter.copy_(state[name])
     return model

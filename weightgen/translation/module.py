@@ -1,4 +1,4 @@
-"""Training of a translator against a discriminator, and of an initialised translator with a training clock."""
+"""Training of a translator against a discriminator, and of an initialised one with a training clock."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,8 @@ class TranslatorModule(pl.LightningModule):
 
     A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
     `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall
-    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant). `discriminator_optimizer` defaults to `optimizer`.
+    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant).
+    `discriminator_optimizer` defaults to `optimizer`.
     """
 
     def __init__(
@@ -53,7 +54,10 @@ class TranslatorModule(pl.LightningModule):
         loss = self.l1_weight * losses["l1"]
         if self.discriminator is not None:
             optimizer_g, optimizer_d = optimizers
-            real_logits, fake_logits = self.discriminator(source, target), self.discriminator(source, fake.detach())
+            real_logits, fake_logits = (
+                self.discriminator(source, target),
+                self.discriminator(source, fake.detach()),
+            )
             losses["discriminator"] = discriminator_loss(real_logits, fake_logits)
             optimizer_d.zero_grad()
             self.manual_backward(losses["discriminator"])
@@ -141,4 +145,4 @@ def translate(
         prompt = tokens.to(device).expand(len(chunk), -1, -1), text_mask.to(device).expand(len(chunk), -1)
         outputs.append(to_bytes(generator(to_signed(chunk.to(device)), *prompt)).cpu())
     generator.train(training)
-    return torch.cat(outputs)
+    return torch.cat(outputs).contiguous()

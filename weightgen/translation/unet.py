@@ -11,7 +11,9 @@ class UNetGenerator(nn.Module):
     trains one net per concept.
     """
 
-    def __init__(self, widths: list[int] | tuple[int, ...] = (24, 48, 96, 96, 96), dropout: float = 0.0) -> None:
+    def __init__(
+        self, widths: list[int] | tuple[int, ...] = (24, 48, 96, 96, 96), dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList()
         self.decoder = nn.ModuleList()
@@ -32,7 +34,9 @@ class UNetGenerator(nn.Module):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
-    def forward(self, images: Tensor, tokens: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, tokens: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
         skips: list[Tensor] = []
         x = images
         for level, layer in enumerate(self.encoder):

@@ -88,7 +88,9 @@ class BlockLayout:
         """
         if state.keys() != self.shapes.keys():
             odd = sorted(state.keys() ^ self.shapes.keys())[0]
-            raise WeightgenError(f"LoRA state and block layout differ at {odd!r}: rebuild it with `make blocks`")
+            raise WeightgenError(
+                f"LoRA state and block layout differ at {odd!r}: rebuild it with `make blocks`"
+            )
         rows = []
         for group, names in self.groups.items():
             flat = []
@@ -96,7 +98,9 @@ class BlockLayout:
                 shape, tensor = self.shapes[name], state[name]
                 batch = tensor.shape[: tensor.ndim - len(shape)]
                 if tuple(tensor.shape[len(batch) :]) != shape:
-                    raise WeightgenError(f"{name!r} has shape {tuple(tensor.shape)}, the layout wants {shape}")
+                    raise WeightgenError(
+                        f"{name!r} has shape {tuple(tensor.shape)}, the layout wants {shape}"
+                    )
                 flat.append(tensor.reshape(*batch, -1).float())
             row = torch.cat(flat, -1)
             padding = self._group_blocks(group) * self.size - row.shape[-1]
@@ -104,9 +108,14 @@ class BlockLayout:
         return torch.cat(rows, -2)
 
     def from_blocks(self, blocks: Tensor) -> dict[str, Tensor]:
-        """(..., K, D) -> state of (..., *shape) tensors; padding is dropped. Differentiable. Raises ValueError."""
+        """(..., K, D) -> state of (..., *shape) tensors; padding is dropped. Differentiable.
+
+        Raises ValueError if K or D is not the layout's.
+        """
         if tuple(blocks.shape[-2:]) != (self.blocks, self.size):
-            raise ValueError(f"blocks are {tuple(blocks.shape)}, the layout wants (..., {self.blocks}, {self.size})")
+            raise ValueError(
+                f"blocks are {tuple(blocks.shape)}, the layout wants (..., {self.blocks}, {self.size})"
+            )
         state, start = {}, 0
         for group, names in self.groups.items():
             stop = start + self._group_blocks(group)

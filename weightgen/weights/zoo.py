@@ -14,7 +14,7 @@ from weightgen.errors import WeightgenError
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One trained LoRA: its concept, training seed and steps, the base it belongs to, and how well it does."""
+    """One trained LoRA: its concept, training seed and steps, the base it belongs to, its scores."""
 
     concept: str
     prompt: str
@@ -44,7 +44,9 @@ class Zoo:
         entries = tuple(ZooEntry(**row) for row in json.loads((folder / "zoo.json").read_text()))
         blocks = load_file(folder / "zoo.safetensors")["blocks"]
         if len(entries) != len(blocks):
-            raise WeightgenError(f"{folder}: {len(entries)} manifest rows, {len(blocks)} weight sets; run make blocks")
+            raise WeightgenError(
+                f"{folder}: {len(entries)} manifest rows, {len(blocks)} weight sets; run make blocks"
+            )
         return cls(entries, blocks)
 
     @classmethod
