@@ -26,8 +26,12 @@ def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
     for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib")
-    warnings.filterwarnings("ignore", message=r".*(lr_scheduler\.step|srun|does not have many workers|treespec).*")
+    warnings.filterwarnings(
+        "ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib"
+    )
+    warnings.filterwarnings(
+        "ignore", message=r".*(lr_scheduler\.step|srun|does not have many workers|treespec).*"
+    )
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -63,8 +67,9 @@ def explain(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
-                f"the disk is full ({cause.filename or 'artifacts'}): free space or set paths.artifacts=<folder on another "
-                "disk>, then run the same command again; finished artifacts are kept"
+                f"the disk is full ({cause.filename or 'artifacts'}): free space or set "
+                "paths.artifacts=<folder on another disk>, then run the same command again; "
+                "finished artifacts are kept"
             )
         cause = cause.__cause__ or cause.__context__
     return None

@@ -48,7 +48,9 @@ def text_features(pipeline: Pipeline, prompts: list[str]) -> TextFeatures:
 
     def build(folder: Path) -> dict[str, Any]:
         text = text_encoder(pipeline.cfg).encode(prompts)
-        save_file({"tokens": text.tokens, "mask": text.mask, "pooled": text.pooled}, folder / "text.safetensors")
+        save_file(
+            {"tokens": text.tokens, "mask": text.mask, "pooled": text.pooled}, folder / "text.safetensors"
+        )
         return {"prompts": len(prompts)}
 
     return TextFeatures(**tensors(pipeline.store.ensure(spec, build) / "text.safetensors"))

@@ -1,6 +1,5 @@
 """Fit one module inside an artifact folder: resumable, logged, quiet when nobody watches."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor
 from tqdm import tqdm
 
+import wandb
 from weightgen.artifacts import Spec
 
 
@@ -25,7 +24,9 @@ class Checkpoints(pl.Callback):
         self.every = every
         self.done = 0
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         checkpoint["batches_done"] = self.done
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
@@ -34,11 +35,11 @@ class Checkpoints(pl.Callback):
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary)
             if trainer.is_global_zero:
-                os.replace(temporary, self.path)
+                temporary.replace(self.path)
 
 
 class LossLogger(pl.Callback):
-    """Logs `module.last_losses` every `every` batches against batches and, where there is a clock, train seconds."""
+    """Logs `module.last_losses` every `every` batches, with the train seconds where there is a clock."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -49,7 +50,9 @@ class LossLogger(pl.Callback):
             return
         losses = getattr(module, "last_losses", None) or trainer.callback_metrics
         values = {name: float(value) for name, value in losses.items()}
-        values |= {"time/train_seconds": float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
+        values |= (
+            {"time/train_seconds": float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
+        )
         for logger in trainer.loggers:
             logger.log_metrics({"step": step, **values}, step=step)
 
@@ -77,7 +80,7 @@ def fit(
     label: str = "training",
     bar: bool = True,
 ) -> pl.LightningModule:
-    """Train to the end of `batches` (which know `steps` and `start`), resuming from this folder's checkpoint if any."""
+    """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here."""
     checkpoint = folder / ".checkpoint" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = checkpoint if checkpoint.exists() else None
@@ -88,7 +91,12 @@ def fit(
         **OmegaConf.to_container(cfg.strategy.trainer),
         max_epochs=1,
         logger=list(loggers),
-        callbacks=[*callbacks, LossLogger(cfg.logger.every), *progress, Checkpoints(checkpoint, cfg.budget.checkpoint_every)],
+        callbacks=[
+            *callbacks,
+            LossLogger(cfg.logger.every),
+            *progress,
+            Checkpoints(checkpoint, cfg.budget.checkpoint_every),
+        ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -102,7 +110,7 @@ def fit(
 
 @contextmanager
 def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
-    """CSV beside the artifact and one W&B run: group = recipe, job_type = stage, tags = method and concept."""
+    """CSV beside the artifact and one W&B run: group recipe, job_type stage, tags method and concept."""
     loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)]
     run = None
     if cfg.logger.wandb:
@@ -114,7 +122,11 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
             job_type=spec.stage,
             name=spec.label.replace(" ", "/") or spec.stage,
             tags=[tag[:64] for tag in tags],
-            config={"stage": spec.describe(), "key": spec.key, "inputs": [s.reference() for s in spec.inputs]},
+            config={
+                "stage": spec.describe(),
+                "key": spec.key,
+                "inputs": [s.reference() for s in spec.inputs],
+            },
             reinit="finish_previous",
             settings=wandb.Settings(
                 console="off",
@@ -141,7 +153,9 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
 def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:
     """fid also under the name of its features: only Inception's is the FID."""
     named = {f"fid_{feature_set}": scores["fid"]} if "fid" in scores else {}
-    values = {"time/train_seconds" if name == "train_seconds" else name: value for name, value in scores.items()}
+    values = {
+        "time/train_seconds" if name == "train_seconds" else name: value for name, value in scores.items()
+    }
     for logger in loggers:
         logger.log_metrics({**values, **named}, step=step)
 

@@ -26,7 +26,9 @@ def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]
     excluded = [lora.subject.name for lora, metrics in kept.items() if metrics["diverged"]]
     kept = {lora: metrics for lora, metrics in kept.items() if not metrics["diverged"]}
     states = {lora: tensors(store.require(lora) / "lora.safetensors") for lora in kept}
-    shapes = {name: tuple(weight.shape) for name, weight in next(iter(states.values())).items()} if states else {}
+    shapes = (
+        {name: tuple(weight.shape) for name, weight in next(iter(states.values())).items()} if states else {}
+    )
     layout = BlockLayout(shapes, cfg.blocks.size, cfg.blocks.rule)
     entries = [
         ZooEntry(

@@ -1,4 +1,4 @@
-"""Stage 1: photos, and each concept's edited photos. `python -m experiments.collect_pairs` or `make pairs`."""
+"""Stage 1: photos, each concept's edited photos. `python -m experiments.collect_pairs` or `make pairs`."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def build_photos(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: the photo of each crop."""
+    """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: each crop's photo."""
     photos = instantiate(pipeline.cfg.photos).load()
     save_file({"train": photos.train, "test": photos.test}, folder / "photos.safetensors")
     (folder / "names.json").write_text(json.dumps({"names": photos.names, "attribution": photos.attribution}))
@@ -32,7 +32,8 @@ def build_pairs(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     editor = instantiate(pipeline.cfg.editor)
     start = time.perf_counter()
     edited = {
-        part: (editor.edit(images.float() / 255, spec.subject) * 255).round().byte() for part, images in photos.items()
+        part: (editor.edit(images.float() / 255, spec.subject) * 255).round().byte()
+        for part, images in photos.items()
     }
     save_file(edited, folder / "targets.safetensors")
     return {"seconds": time.perf_counter() - start, "pairs": sum(map(len, edited.values()))}

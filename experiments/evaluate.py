@@ -86,7 +86,9 @@ def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
     return {name: torch.stack(images) for name, images in rows.items()}, [concept.prompt for concept in shown]
 
 
-def write_reports(pipelines: list[Pipeline], rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def write_reports(
+    pipelines: list[Pipeline], rows: list[dict[str, Any]], folder: Path
+) -> list[dict[str, Any]]:
     """Everything in reports/<recipe>/; returns the summary."""
     pipeline, cfg = pipelines[0], pipelines[0].cfg
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,9 @@ def write_reports(pipelines: list[Pipeline], rows: list[dict[str, Any]], folder:
     notes = [f"{p.cfg.base} base: {summarise(p, p.split('train'))}." for p in pipelines if _has_zoo(p)]
     if attribution := _attribution(pipeline):
         notes.append(attribution)
-    notes.append(f"`train_seconds` runs on the {cfg.budget.finetune.clock} clock, {cfg.strategy.threads} thread(s) a process.")
+    notes.append(
+        f"`train_seconds` runs on the {cfg.budget.finetune.clock} clock, {cfg.strategy.threads} thread(s) a process."
+    )
     report(
         folder / "report.md",
         rows,
@@ -146,13 +150,29 @@ def print_summary(summary: list[dict[str, Any]], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("base", "split", "method", "fid_start", "fid_end", "l1_start", "gap_closed", "seconds", "speedup", "never_reached")
+    columns = (
+        "base",
+        "split",
+        "method",
+        "fid_start",
+        "fid_end",
+        "l1_start",
+        "gap_closed",
+        "seconds",
+        "speedup",
+        "never_reached",
+    )
     table = Table(title="unseen concepts")
     for column in columns:
         table.add_column(column)
     for row in summary:
         cells = [row[column] for column in columns]
-        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells))
+        table.add_row(
+            *(
+                f"{cell:.3g}" if isinstance(cell, float) else "" if cell is None else str(cell)
+                for cell in cells
+            )
+        )
     Console(width=130).print(table)
     print(f"report: {folder}/report.md", flush=True)
 

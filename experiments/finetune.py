@@ -107,7 +107,10 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         fit(cfg, module, batches, folder, loggers, [evaluation], bar=False)
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
-    save_file({name: images.contiguous().clone() for name, images in samples.items()}, folder / "samples.safetensors")
+    save_file(
+        {name: images.contiguous().clone() for name, images in samples.items()},
+        folder / "samples.safetensors",
+    )
     lora = init is not None and budget["trainable"] == "lora"
     state = lora_state(module.generator) if lora else contiguous(module.generator.state_dict())
     save_file(state, folder / ("lora.safetensors" if lora else "generator.safetensors"))
@@ -124,7 +127,9 @@ def main(cfg: DictConfig) -> None:
     pipeline.ensure_all(specs)
     for spec in specs:
         row = pipeline.store.metrics(spec)
-        log.info("%s: fid %.2f, l1 %.4f after %.1f s", spec.label, row["fid"], row["l1"], row["train_seconds"])
+        log.info(
+            "%s: fid %.2f, l1 %.4f after %.1f s", spec.label, row["fid"], row["l1"], row["train_seconds"]
+        )
 
 
 if __name__ == "__main__":

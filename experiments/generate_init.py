@@ -38,17 +38,21 @@ def block_generator(pipeline: Pipeline) -> BlockGenerator:
     _, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
     denoiser = new_denoiser(pipeline, layout)
     denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.denoiser) / "denoiser.safetensors"))
-    sampler = Sampler(make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps)
+    sampler = Sampler(
+        make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps
+    )
     return BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
 
 
 def weight_generator(pipeline: Pipeline) -> WeightGenerator:
     base = load_base(pipeline, pipeline.store.require(pipeline.base_spec))
-    return WeightGenerator(base, lora_spec(pipeline.cfg), block_generator(pipeline), text_encoder(pipeline.cfg))
+    return WeightGenerator(
+        base, lora_spec(pipeline.cfg), block_generator(pipeline), text_encoder(pipeline.cfg)
+    )
 
 
 def weight_space(pipeline: Pipeline, needs: str, concept: Concept) -> tuple[WeightSpace, BlockLayout]:
-    """What an init of this kind may look at: train concepts, and for the ceiling alone the concept's own LoRA."""
+    """What an init of this kind may look at: train concepts; for the ceiling, the concept's own LoRA."""
     base = load_base(pipeline, pipeline.store.require(pipeline.base_spec))
     zero_state = lora_state(inject_lora(base, lora_spec(pipeline.cfg)))
     if needs in ("base", "lora"):
@@ -70,7 +74,7 @@ def own_state(pipeline: Pipeline, concept: Concept) -> dict[str, torch.Tensor]:
 
 
 def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """lora.safetensors; metrics.json has the seconds it took, text encoding included, loading of models not."""
+    """lora.safetensors; metrics.json has the seconds it took, with text encoding, without loading models."""
     method, concept, seed = spec.subject
     init = instantiate({k: v for k, v in OmegaConf.create(pipeline.method(method)).items() if k != "name"})
     space, layout = weight_space(pipeline, init.needs, concept)
@@ -81,7 +85,9 @@ def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         blocks = init(space, encoder.encode([concept.prompt]), torch.Generator().manual_seed(seed))
     seconds = time.perf_counter() - start
     if not bool(torch.isfinite(blocks).all()):
-        raise WeightgenError(f"{method} produced non-finite weights for {concept.name}: train the denoiser anew")
+        raise WeightgenError(
+            f"{method} produced non-finite weights for {concept.name}: train the denoiser anew"
+        )
     save_file({n: w.contiguous() for n, w in layout.from_blocks(blocks).items()}, folder / "lora.safetensors")
     return {"seconds": seconds, "method": method, "concept": concept.name}
 

@@ -58,7 +58,9 @@ class Pipeline:
                 raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
         return self.split(*self.cfg.splits)
 
-    def _spec(self, stage: str, config: dict[str, Any], inputs: Iterable[Spec], label: str, subject: Any = None) -> Spec:
+    def _spec(
+        self, stage: str, config: dict[str, Any], inputs: Iterable[Spec], label: str, subject: Any = None
+    ) -> Spec:
         _, version, target = STAGES[stage]
         identity = (stage, label)
         if identity not in self._specs:
@@ -68,7 +70,12 @@ class Pipeline:
     @cached_property
     def photos(self) -> Spec:
         source = instantiate(self.cfg.photos)
-        return self._spec("photos", {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()}, [], "photos")
+        return self._spec(
+            "photos",
+            {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()},
+            [],
+            "photos",
+        )
 
     def pairs(self, concept: Concept) -> Spec:
         config = {
@@ -99,7 +106,9 @@ class Pipeline:
         options = {key: value for key, value in plain(cfg.budget.lora).items() if not key.startswith("steps")}
         config = {"lora": plain(cfg.lora), "budget": options, "steps": steps, "seed": cfg.build_seed}
         config |= self._parts("discriminator")
-        return self._spec("lora", config, [self.base_spec, self.pairs(concept)], f"lora {concept.name}", concept)
+        return self._spec(
+            "lora", config, [self.base_spec, self.pairs(concept)], f"lora {concept.name}", concept
+        )
 
     @cached_property
     def blocks(self) -> Spec:
@@ -130,8 +139,12 @@ class Pipeline:
             "lora": lambda: self.lora(concept),
         }[needs]()
         config = {"init": options, "lora": plain(self.cfg.lora), "prompt": concept.prompt, "seed": seed}
-        config |= self._parts("text_encoder") | ({"sampler": plain(self.cfg.sampler)} if needs == "denoiser" else {})
-        return self._spec("init", config, [upstream], f"init {method} {concept.name} {seed}", (method, concept, seed))
+        config |= self._parts("text_encoder") | (
+            {"sampler": plain(self.cfg.sampler)} if needs == "denoiser" else {}
+        )
+        return self._spec(
+            "init", config, [upstream], f"init {method} {concept.name} {seed}", (method, concept, seed)
+        )
 
     def finetune(self, method: str, concept: Concept, seed: int) -> Spec:
         init = self.init(method, concept, seed)
@@ -143,7 +156,9 @@ class Pipeline:
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": plain(self.cfg.lora)} if init else self._parts("scratch")
         inputs = [self.pairs(concept)] + ([init] if init else [])
-        return self._spec("finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed))
+        return self._spec(
+            "finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed)
+        )
 
     def _parts(self, *groups: str) -> dict[str, Any]:
         return {group: plain(self.cfg[group]) for group in groups}
@@ -154,7 +169,9 @@ class Pipeline:
             return plain(self.cfg.init)
         path = Path(CONF) / "init" / f"{name}.yaml"
         if not path.exists():
-            raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
+            raise WeightgenError(
+                f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all"
+            )
         return plain(OmegaConf.load(path))
 
     def needs(self, name: str) -> str:

@@ -65,7 +65,11 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
             outputs = module.translate(photos["test"], prompt.tokens, prompt.mask)
             scores.append(image_metrics(cfg)(outputs, reference(pipeline, concept)))
             target = pair_tensors(pipeline, concept)[1]["test"]
-            log_images(loggers, budget.steps, {f"{concept.name}/target": target[:8], f"{concept.name}/output": outputs[:8]})
+            log_images(
+                loggers,
+                budget.steps,
+                {f"{concept.name}/target": target[:8], f"{concept.name}/output": outputs[:8]},
+            )
         metrics = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
         log_scores(loggers, budget.steps, metrics, image_metrics(cfg).features.name)
     save_file(contiguous(module.generator.state_dict()), folder / "generator.safetensors")
@@ -74,7 +78,13 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     write_json(folder / "concepts.json", [concept.name for concept in concepts])
     write_json(folder / "inputs.json", [pipeline.pairs(concept).reference() for concept in concepts])
     parameters = sum(p.numel() for p in module.generator.parameters())
-    return {**metrics, "seconds": seconds, "steps": budget.steps, "concepts": len(concepts), "parameters": parameters}
+    return {
+        **metrics,
+        "seconds": seconds,
+        "steps": budget.steps,
+        "concepts": len(concepts),
+        "parameters": parameters,
+    }
 
 
 BUILDERS = {"base": build_base}

@@ -74,7 +74,11 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         outputs = module.translate(photos["test"], prompt.tokens, prompt.mask)
         scores = image_metrics(cfg)(outputs, reference(pipeline, concept))
         log_scores(loggers, steps, scores, image_metrics(cfg).features.name)
-        log_images(loggers, steps, {"source": photos["test"][:8], "target": targets["test"][:8], "output": outputs[:8]})
+        log_images(
+            loggers,
+            steps,
+            {"source": photos["test"][:8], "target": targets["test"][:8], "output": outputs[:8]},
+        )
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
         save_file(state, folder / "lora.safetensors")

@@ -2,6 +2,10 @@
 
 import os
 import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports huggingface_hub, which reads it once
 os.environ["WANDB_MODE"] = "offline"
@@ -9,6 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests st
 
 import pytest
 import torch
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
 
@@ -64,3 +71,38 @@ def _no_network():
     hosts, _attempts[:] = list(_attempts), []
     if hosts:
         pytest.fail(f"network attempts: {', '.join(hosts)}")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Apps run as a user runs them, as subprocesses in `folder`, on the smoke recipe."""
+
+    folder: Path
+
+    def __call__(
+        self, app: str, *overrides: str, check: bool = True, **options
+    ) -> subprocess.CompletedProcess:
+        """`python -m experiments.<app> experiment=smoke <overrides>`; check: a failure fails the test with its output."""
+        paths = [f"paths.artifacts={self.folder}/artifacts", f"paths.reports={self.folder}/reports"]
+        paths += [f"logger.folder={self.folder}", f"hydra.run.dir={self.folder}/outputs/{app}"]
+        paths += [f"hydra.sweep.dir={self.folder}/outputs/{app}-sweep"]
+        command = [sys.executable, "-m", f"experiments.{app}", "experiment=smoke", *paths, *overrides]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **options)
+        if check and result.returncode:
+            pytest.fail(f"{app} {overrides} exited {result.returncode}:\n{result.stdout}\n{result.stderr}")
+        return result
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A finished smoke run, shared by all tests (and test processes): read it, build other keys in it, change nothing."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    runs = Runs(shared / "smoke")
+    runs.folder.mkdir(exist_ok=True)
+    with FileLock(shared / "smoke.lock"):
+        if not (runs.folder / "done").exists():
+            runs("evaluate")
+            (runs.folder / "done").touch()
+    return runs

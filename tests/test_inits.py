@@ -67,7 +67,7 @@ class PromptDenoiser(nn.Module):
 
 def test_generated_denoises_the_prompt_and_takes_the_normaliser_back():
     layout = BlockLayout({"a.A": (2,), "b.A": (1,)}, size=2)  # block 1 has one weight, then padding
-    normalizer = Normalizer(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([[2.0, 2.0], [5.0, 5.0]]))
+    normalizer = Normalizer(torch.tensor([[1.0, 2.0], [3.0, 9.0]]), torch.tensor([[2.0, 2.0], [5.0, 5.0]]))
     generator = BlockGenerator(PromptDenoiser(), Sampler(make_scheduler("sample")), layout, normalizer)
     space = WeightSpace(zero=ZERO, generator=generator)
     out = GeneratedInit()(space, text(50), noise(3))

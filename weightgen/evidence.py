@@ -21,10 +21,10 @@ from weightgen.weights import BlockLayout
 class Evidence:
     """Pairs of one concept, seen through the base translator.
 
-    source, target: uint8 (k, 3, H, W); model: the base with its LoRA injected, whose own trained factors are never
-    read or written (factors that do not train, such as A under lora.train=b, are); layout: of those factors; text:
-    the concept's prompt (B = 1). Everything lies on the device of `model`, which runs in the mode it is in.
-    Raises WeightgenError if pairs, text, model and layout do not fit together.
+    source, target: uint8 (k, 3, H, W); model: the base with its LoRA injected, whose own trainable factors
+    are neither read nor written (frozen ones, such as A under lora.train=b, are read); layout: of the
+    trainable factors; text: the concept's prompt (B = 1). All on the device of `model`, which runs in the
+    mode it is in. Raises WeightgenError if pairs, text, model and layout do not fit together.
     """
 
     source: Tensor

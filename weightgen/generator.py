@@ -130,8 +130,11 @@ def build(description: Mapping[str, Any]) -> Any:
     """
     arguments = dict(description)
     module, _, name = str(arguments.pop("_target_")).rpartition(".")
-    if module.split(".")[0] != "weightgen":
+    found = (
+        getattr(importlib.import_module(module), name, None) if module.split(".")[0] == "weightgen" else None
+    )
+    if not isinstance(found, type) or found.__module__ != module:
         raise WeightgenError(
-            f"{module}.{name} is not part of weightgen; a saved generator may only name its classes"
+            f"{module}.{name} is no class of weightgen; a saved generator may name nothing else"
         )
-    return getattr(importlib.import_module(module), name)(**arguments)
+    return found(**arguments)

@@ -1,7 +1,7 @@
 """Regressions from text to weights: the trivial rivals that do use the prompt (PAPER, last section).
 
-Both are fitted on train concepts alone and tuned on validation concepts' own trained LoRAs; `fit` returns tensors
-that are small, since either predicts a combination of the zoo's sets.
+Both are fitted on train concepts alone and tuned on validation concepts' own trained LoRAs. What `fit`
+returns is small, since either predicts a combination of the zoo's sets.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ def require_fitted(space: WeightSpace) -> None:
 class RidgeInit:
     """min |Y - 1 b' - X W|^2 + penalty |W|^2, X the pooled text and Y the weights of train concepts.
 
-    Solved in its dual form, as text and weights both have more dimensions than there are concepts. The penalty is the
-    one with the least weight error on validation concepts, the largest of equals.
+    Solved in its dual form, as text and weights both have more dimensions than there are concepts. The
+    penalty is the one with the least weight error on validation concepts, the largest of equals.
     """
 
     needs: ClassVar[str] = "validation"
@@ -49,10 +49,10 @@ class RidgeInit:
         self.penalties = sorted(map(float, penalties), reverse=True)
 
     def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
-        """-> centre (E',) and smoother (E', N): (x - centre) @ smoother are the sets' weights in `combine`; penalty
-        (1,); validation_error (1,): |Y - prediction|^2 / |Y - mean|^2 on validation concepts. `seed` is not used.
+        """-> centre (E',), smoother (E', N), penalty (1,), validation_error (1,). `seed` is not used.
 
-        Raises WeightgenError without validation concepts.
+        (x - centre) @ smoother are the sets' weights in `combine`; validation_error is |Y - prediction|^2
+        over |Y - mean|^2 on validation concepts. Raises WeightgenError without validation concepts.
         """
         require_validation(space)
         centre = space.pooled.double().mean(0)
@@ -82,9 +82,9 @@ class RidgeInit:
 class MlpInit:
     """One hidden layer of `width` from pooled text to the zoo's leading principal coefficients.
 
-    Full-batch AdamW on squared weight error for at most `epochs` steps; the weights kept are those with the least
-    weight error on validation concepts, and training ends after `patience` steps without a better one. The net starts
-    at the zoo's mean (output layer at zero), so it is never worse than the mean on validation.
+    Full-batch AdamW on squared weight error for at most `epochs` steps; the net kept is the one with the
+    least weight error on validation concepts, and training ends after `patience` steps without a better
+    one. It starts at the zoo's mean (output layer at 0), so on validation it is never worse than the mean.
     """
 
     needs: ClassVar[str] = "validation"
@@ -106,10 +106,10 @@ class MlpInit:
         self.lr, self.weight_decay = lr, weight_decay
 
     def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
-        """-> centre, scale of the input; the net's hidden and output weights; mixing (N, C), which turns its outputs
-        into the sets' weights in `combine`; epoch (1,), the one kept; validation_error (1,), as in RidgeInit.
+        """-> centre (E',) and scale (1,) of the input, the net's hidden and output weights, mixing (N, C),
+        epoch (1,) of the net kept, validation_error (1,) as in RidgeInit.
 
-        Raises WeightgenError without validation concepts.
+        mixing @ outputs weighs the sets in `combine`. Raises WeightgenError without validation concepts.
         """
         require_validation(space)
         mixing, deviations = principal(space.blocks, self.components)
@@ -117,7 +117,7 @@ class MlpInit:
         mean = space.blocks.mean(0)
         sets = (space.blocks - mean).flatten(1).double()
         wanted = (space.validation_blocks - mean).flatten(1).double()
-        # Coordinates along the principal directions in units of `total`: predicting the mean has error about 1.
+        # Coordinates along the principal directions, in units of `total`: the mean's error is then about 1.
         targets = (mixing * deviations * max(len(sets) - 1, 1) / total).float()
         coordinates = (wanted @ sets.T @ mixing / (deviations * total)).float()
         unreachable = float(wanted.square().sum() / total**2) - float(coordinates.square().sum())
@@ -135,12 +135,9 @@ class MlpInit:
                 best, kept_epoch, kept = error, epoch, {k: v.detach().clone() for k, v in net.items()}
             if epoch == self.epochs or epoch - kept_epoch >= self.patience:
                 break
+            optimizer.zero_grad()
             with torch.enable_grad():
-                loss = (_apply(net, inputs) - targets).square().sum(1).mean()
-                for parameter, gradient in zip(
-                    net.values(), torch.autograd.grad(loss, list(net.values())), strict=True
-                ):
-                    parameter.grad = gradient
+                (_apply(net, inputs) - targets).square().sum(1).mean().backward()
             optimizer.step()
         error = (best + unreachable) * float(total**2) / max(float(wanted.square().sum()), 1e-30)
         return {

@@ -1,7 +1,7 @@
 """What a weight generator has to beat: initialisations that need no denoiser (arXiv 2506.07998, 2506.17807).
 
-`NearestKInit`, `PcaGaussianInit` and the regressions of `weightgen.regression` all return affine combinations of train
-concepts' sets; what differs is how the weights of the combination are found.
+`NearestKInit`, `PcaGaussianInit` and the regressions of `weightgen.regression` all return affine
+combinations of train concepts' sets; what differs is how the weights of the combination are found.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,10 @@ def combine(blocks: Tensor, weights: Tensor) -> Tensor:
 def principal(blocks: Tensor, components: int) -> tuple[Tensor, Tensor]:
     """The zoo's leading principal components, as combinations of its sets.
 
-    blocks: (N, K, D) -> mixing (N, C), deviations (C,), float64, deviations falling: `combine(blocks, mixing @ z)`
-    with z ~ N(0, I) has the zoo's mean and its (unbiased) covariance, cut to C <= components; `sqrt(N - 1) *
-    mixing[i] * sqrt(N - 1)` are the standard scores z of set i. C is the zoo's rank, at most N - 1, where smaller.
+    blocks: (N, K, D) -> mixing (N, C), deviations (C,), float64, largest deviation first. C is
+    `components`, or the zoo's rank (at most N - 1) where that is smaller. With z ~ N(0, I),
+    `combine(blocks, mixing @ z)` has the zoo's mean and its unbiased covariance cut to C components; set i
+    has the scores z = (N - 1) * mixing[i].
     """
     centred = (blocks - blocks.mean(0)).flatten(1).double()
     # X = U S V', so X X' = U S^2 U': the N x N problem, since N is far below the number of weights.
@@ -103,7 +104,7 @@ class FewStepsInit:
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         evidence = space.evidence.first(self.pairs)
         blocks = space.zero.clone()
-        # Adam is elementwise, so one (K, D) tensor moves as the model's own factors would; padding has gradient 0.
+        # Adam is elementwise: one (K, D) tensor moves as the model's own factors would, padding not at all.
         optimizer = torch.optim.Adam([blocks], self.lr, self.betas)
         for _ in range(self.steps):
             blocks.grad = evidence.gradient(blocks)
@@ -112,7 +113,7 @@ class FewStepsInit:
 
 
 class TextBaseInit(ZeroInit):
-    """LoRA at zero on the base that saw ALL train concepts: its prompt cross-attention alone has to generalise."""
+    """LoRA at zero on the base that saw ALL train concepts: its cross-attention alone has to generalise."""
 
     base: ClassVar[str] = "all"
 

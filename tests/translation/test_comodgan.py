@@ -141,13 +141,13 @@ def test_it_learns_to_invert_colours():
     model = tiny().train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3, betas=(0.5, 0.999))
     images = photos(8)
-    start = float(l1_loss(model.eval()(images), -images))
+    start = l1_loss(model.eval()(images), -images).item()
     model.train()
     for _ in range(80):
         optimizer.zero_grad()
         l1_loss(model(images), -images).backward()
         optimizer.step()
-    assert float(l1_loss(model.eval()(images), -images)) < 0.5 * start
+    assert l1_loss(model.eval()(images), -images).item() < 0.5 * start
 
 
 def test_the_paper_scale_net_reads_256_px():

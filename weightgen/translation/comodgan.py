@@ -1,7 +1,10 @@
-"""Co-Mod-GAN (Zhao et al., ICLR 2021, arXiv 2103.10428): an encoder whose bottleneck, together with mapped noise,
-modulates a StyleGAN2 decoder. The paper's slowest row, Pix2pix-zero-distilled, trains one for each concept."""
+"""Co-Mod-GAN (Zhao et al., ICLR 2021, arXiv 2103.10428): bottleneck and noise modulate a StyleGAN2 decoder.
+
+The paper's slowest row, Pix2pix-zero-distilled, trains one for each concept.
+"""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,8 @@ class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a style, its outputs brought back to unit variance.
 
     Equals convolving each image with w * s / |w * s| (StyleGAN2 eq. 1 and 3), but scales features instead of
-    weights, so that one plain convolution serves the whole batch. x: (B, C, H, W); style: (B, S) -> (B, C', H, W).
+    weights, so that one plain convolution serves the whole batch.
+    x: (B, C, H, W); style: (B, S) -> (B, C', H, W).
     """
 
     def __init__(
@@ -42,9 +46,7 @@ class ModulatedConv(nn.Module):
         scale = self.scale(style)  # (B, C)
         x = conv2d(x * scale[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
-            energy = (
-                scale.square() @ self.weight.square().sum((2, 3)).T
-            )  # sum over (i, k) of (w s)^2: (B, C')
+            energy = scale.square() @ self.weight.square().sum((2, 3)).T  # sums of (w s)^2: (B, C')
             x = x * (energy + 1e-8).rsqrt()[:, :, None, None]
         return x + self.bias[:, None, None]
 
@@ -81,11 +83,11 @@ def upsample(x: Tensor) -> Tensor:
 class CoModGANGenerator(nn.Module):
     """(B, 3, H, W) in [-1, 1] -> same; H and W must divide by 2 ** (len(widths) - 1). The prompt is ignored.
 
-    widths: channels at full size, half size, and so on down to the bottleneck (4 x 4 in the paper; any size is
-    read through a 4 x 4 pooling). vector: size of the bottleneck vector. latent: size of noise and style.
-    Noise of training mode is a function of `noise_seed`, drawn like the weights at construction, and of the forward
-    passes so far, so that a resumed run sees what an uninterrupted one does. Evaluation is deterministic: no noise, and the mean of the styles seen in training
-    (StyleGAN2's truncation at 0).
+    widths: channels at full size, half size, and so on down to the bottleneck (4 x 4 in the paper; any size
+    is read through a 4 x 4 pooling). vector: size of the bottleneck vector. latent: size of noise and style.
+    Noise of training mode is a function of `noise_seed`, drawn like the weights at construction, and of the
+    forward passes so far, so that a resumed run sees what an uninterrupted one does. Evaluation is
+    deterministic: no noise, and the mean of the styles seen in training (StyleGAN2's truncation at 0).
     """
 
     def __init__(
@@ -99,9 +101,7 @@ class CoModGANGenerator(nn.Module):
         widths = list(widths)
         self.latent, self.halvings, deepest = latent, len(widths) - 1, widths[-1]
         self.stem = nn.Conv2d(3, widths[0], 1)
-        self.encoder = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.encoder = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.to_vector = nn.Linear(deepest * BOTTLENECK**2, vector)
         self.mapping = nn.ModuleList(nn.Linear(latent, latent) for _ in range(mapping_layers))
         self.from_vector = nn.Linear(vector, deepest * BOTTLENECK**2)
@@ -118,7 +118,7 @@ class CoModGANGenerator(nn.Module):
             nn.init.zeros_(module.bias)
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """images: (B, 3, H, W) -> bottleneck vector (B, vector), features from full size to the bottleneck."""
+        """images: (B, 3, H, W) -> bottleneck vector (B, vector), features from full size down."""
         x = activate(self.stem(images))
         features = [x]
         for layer in self.encoder:
@@ -135,15 +135,16 @@ class CoModGANGenerator(nn.Module):
         for layer in self.mapping:
             w = activate(layer(w))
         # A plain mean at first, an exponential one later.
-        self.mean_style.lerp_(w.detach().mean(0), max(1 / int(self.passes), AVERAGE))
+        self.mean_style.lerp_(w.detach().mean(0).to(self.mean_style), max(1 / int(self.passes), AVERAGE))
         return w
 
     def forward(
         self, images: Tensor, tokens: Tensor | None = None, text_mask: Tensor | None = None
     ) -> Tensor:
-        if images.shape[-2] % 2**self.halvings or images.shape[-1] % 2**self.halvings:
+        height, width = images.shape[-2:]
+        if height % 2**self.halvings or width % 2**self.halvings:
             raise WeightgenError(
-                f"images of {images.shape[-2]} x {images.shape[-1]} px cannot be halved {self.halvings} times: "
+                f"images of {height} x {width} px cannot be halved {self.halvings} times: "
                 f"give the Co-Mod-GAN fewer `widths`, or photos.size a multiple of {2**self.halvings}"
             )
         vector, features = self.encode(images)

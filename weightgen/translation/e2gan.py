@@ -105,6 +105,7 @@ class E2GANGenerator(nn.Module):
         super().__init__()
         widths = [width * 2**i for i in range(downs + 1)]
         inner = 2 * widths[-1]
+        self.multiple = 2 ** (downs + 1)
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.down = nn.ModuleList(Downsample(a, b) for a, b in pairwise(widths))
         self.encode = nn.Sequential(*(ResnetBlock(widths[-1]) for _ in range(resnet_blocks)))

@@ -43,6 +43,10 @@ def inject_lora(generator: nn.Module, spec: LoraSpec) -> nn.Module:
         raise WeightgenError(f"lora.ranks names {sorted(unknown)}; this translator has {sorted(kinds)}")
     ranks = {name: spec.ranks.get(kind, 0) for kind, names in kinds.items() for name in names}
     ranks = {name: rank for name, rank in ranks.items() if rank}
+    if not ranks:
+        raise WeightgenError(
+            f"lora.ranks={dict(spec.ranks)} adapts no layer: give a rank to some of {sorted(kinds)}"
+        )
     config = LoraConfig(
         r=1,
         lora_alpha=1,
@@ -90,13 +94,14 @@ def load_lora_state(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
         raise WeightgenError(
             f"this LoRA belongs to another base or lora config: factor {odd!r} does not match"
         )
+    for name, parameter in parameters.items():
+        if parameter.shape != state[name].shape:
+            raise WeightgenError(
+                f"this LoRA belongs to another base or lora config: {name!r} is "
+                f"{tuple(state[name].shape)}, the model wants {tuple(parameter.shape)}"
+            )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            if parameter.shape != state[name].shape:
-                raise WeightgenError(
-                    f"this LoRA belongs to another base or lora config: {name!r} is "
-                    f"{tuple(state[name].shape)}, the model wants {tuple(parameter.shape)}"
-                )
             parameter.copy_(state[name])
     return model
 

@@ -1,0 +1,65 @@
+"""Every config option and every recipe composes, and names classes that exist with arguments they take."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", [*overrides])
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_names_real_classes(group: str, option: str) -> None:
+    cfg = composed(f"{group}={option}", "photos.root=somewhere" if option == "folder" else "seed=0")
+    node = cfg[group] if group != "experiment" else cfg
+    targets = [n for n in _nodes(node) if "_target_" in n]
+    for target in targets:
+        known = inspect.signature(get_class(target["_target_"])).parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        unknown = set(target) - set(known) - {"_target_", "_partial_", "_convert_", "name"}
+        assert open_ended or not unknown, f"{group}={option}: {target['_target_']} has no {unknown}"
+
+
+def _nodes(node):
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=True)
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _nodes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _nodes(value)
+
+
+@pytest.mark.parametrize("recipe", [option for group, option in OPTIONS if group == "experiment"])
+def test_every_recipe_names_its_report(recipe: str) -> None:
+    cfg = composed(f"experiment={recipe}")
+    assert cfg.recipe == recipe
+    assert OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def test_the_paper_recipe_has_the_papers_sizes() -> None:
+    from weightgen.translation import LoraSpec, inject_lora
+    from weightgen.translation.lora import lora_parameters
+
+    cfg = composed("experiment=paper")
+    base = instantiate(cfg.translator, text_dim=384)
+    lora = inject_lora(base, LoraSpec(**OmegaConf.to_container(cfg.lora)))
+    parameters = sum(p.numel() for p in lora_parameters(lora).values())
+    assert abs(parameters - 92_000) < 2_000  # PAPER: about 0.092 M
+    assert (cfg.photos.size, cfg.photos.train, cfg.blocks.size) == (256, 1000, 256)
+    epochs = 4 / 1000  # batch 4, 1000 photos
+    assert cfg.budget.finetune.scratch.steps * epochs == 200
+    assert cfg.budget.finetune.lora.steps * epochs == 100
+    assert 20 in [point * epochs for point in cfg.budget.finetune.lora.points]

@@ -1,0 +1,183 @@
+"""The stage graph: keys, what reaches what, and that a finished run is never rebuilt."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+from test_configs import composed
+
+from experiments.pipeline import Pipeline
+from weightgen.artifacts import Spec
+from weightgen.errors import MissingArtifact, WeightgenError
+from weightgen.evaluation.results import RESULT_COLUMNS
+from weightgen.evaluation.summary import SUMMARY_COLUMNS
+
+METHODS = {"pix2pix", "e2gan", "mean", "nearest", "generated", "trained"}
+
+
+def pipeline(*overrides: str) -> Pipeline:
+    return Pipeline(composed("experiment=smoke", *overrides))
+
+
+def keys(p: Pipeline) -> dict[str, str]:
+    concept = p.test_concepts[0]
+    specs = {
+        "photos": p.photos,
+        "pairs": p.pairs(concept),
+        "base": p.base_spec,
+        "lora": p.lora(p.split("train")[0]),
+        "blocks": p.blocks,
+        "denoiser": p.denoiser,
+        "init": p.init("generated", concept, 0),
+        "finetune": p.finetune("generated", concept, 0),
+        "scratch": p.finetune("pix2pix", concept, 0),
+    }
+    return {name: spec.key for name, spec in specs.items()}
+
+
+ALL = {"photos", "pairs", "base", "lora", "blocks", "denoiser", "init", "finetune", "scratch"}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("strategy=gpu strategy.trainer.accelerator=cpu", set()),
+        ("logger=csv", set()),
+        ("strategy.workers=1", set()),
+        ("paths.artifacts=elsewhere", set()),
+        ("recipe=other", set()),
+        ("methods=[mean]", set()),
+        ("photos.seed=1", ALL),
+        ("+editor.seed=1", ALL - {"photos"}),
+        ("build_seed=1", {"base", "lora", "blocks", "denoiser", "init", "finetune"}),
+        ("budget.base.steps=13", {"base", "lora", "blocks", "denoiser", "init", "finetune"}),
+        ("lora.train=ab", {"lora", "blocks", "denoiser", "init", "finetune"}),
+        ("blocks.size=128", {"blocks", "denoiser", "init", "finetune"}),
+        ("budget.denoiser.steps=9", {"denoiser", "init", "finetune"}),
+        ("sampler.steps=2", {"init", "finetune"}),
+        ("budget.finetune.lora.steps=5", {"finetune"}),
+        ("budget.finetune.scratch.steps=7", {"scratch"}),
+        ("discriminator.width=16", {"base", "lora", "blocks", "denoiser", "init", "finetune", "scratch"}),
+    ],
+)
+def test_a_key_changes_with_what_determines_it_and_nothing_else(override: str, changed: set[str]) -> None:
+    before, after = keys(pipeline()), keys(pipeline(*override.split()))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def upstream(spec: Spec) -> set[Spec]:
+    return {spec}.union(*(upstream(below) for below in spec.inputs))
+
+
+def test_nothing_of_an_unseen_or_validation_concept_reaches_what_is_learned() -> None:
+    p = pipeline()
+    train = {concept.name for concept in p.split("train")}
+    prompts = {text for c in p.concepts if c.split != "train" for text in (c.prompt, *c.paraphrases)}
+    assert prompts
+    for learned in (p.base_spec, p.blocks, p.denoiser):
+        for spec in upstream(learned):
+            if spec.subject is not None:
+                assert spec.subject.name in train, f"{spec.label} reaches {learned.stage}"
+            assert not prompts & set(_strings(spec.config)), f"{spec.label} holds a held-out prompt"
+
+
+def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None:
+    p = pipeline()
+    concept = p.test_concepts[0]
+    for method in METHODS - {"pix2pix"}:
+        subjects = [s.subject for s in upstream(p.init(method, concept, 0)) if s.stage in ("pairs", "lora")]
+        touches_own = any(subject.name == concept.name for subject in subjects)
+        assert touches_own == (method == "trained"), method
+
+
+def _strings(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def test_recorded_inputs_of_what_was_built_are_train_concepts(smoke) -> None:
+    held_out = {c.name for c in pipeline().concepts if c.split != "train"}
+    for stage in ("base", "blocks"):
+        for path in (smoke.folder / "artifacts" / stage).glob("*/inputs.json"):
+            labels = [row["label"] for row in json.loads(path.read_text())]
+            assert labels
+            assert not [name for label in labels for name in held_out if label.endswith(f" {name}")]
+
+
+def test_missing_upstream_names_its_make_target(tmp_path: Path) -> None:
+    p = pipeline("build_missing=false", f"paths.artifacts={tmp_path}")
+    with pytest.raises(MissingArtifact, match="make blocks"):
+        p.ensure(p.denoiser)
+
+
+def test_unknown_method_and_empty_split_are_named() -> None:
+    with pytest.raises(WeightgenError, match=r"'nosuch'.*generated"):
+        pipeline().init("nosuch", pipeline().test_concepts[0], 0)
+    with pytest.raises(WeightgenError, match="unseen_factor"):
+        _ = pipeline("concepts.unseen_factor=0").test_concepts
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_smoke_run_leaves_every_report(smoke) -> None:
+    folder = smoke.folder / "reports" / "smoke"
+    results, summary = read(folder / "results.csv"), read(folder / "summary.csv")
+    assert tuple(results[0]) == RESULT_COLUMNS
+    assert tuple(summary[0]) == SUMMARY_COLUMNS
+    assert {row["method"] for row in summary} == METHODS
+    assert {row["split"] for row in summary} == {"unseen_combination", "unseen_factor"}
+    for split in ("unseen_combination", "unseen_factor"):
+        closed = {row["method"]: row["gap_closed"] for row in summary if row["split"] == split}
+        assert float(closed["e2gan"]) == 0
+        assert float(closed["trained"]) == 1
+    for name in ("curves.png", "grid.png", "report.md"):
+        assert (folder / name).stat().st_size > 1000
+
+
+def test_a_second_run_builds_nothing(smoke) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (smoke.folder / "artifacts").rglob("*.safetensors")}
+    started = time.perf_counter()
+    smoke("evaluate")
+    assert time.perf_counter() - started < 60
+    assert {p: p.stat().st_mtime_ns for p in (smoke.folder / "artifacts").rglob("*.safetensors")} == before
+
+
+def test_three_lines_give_a_translator(smoke) -> None:
+    import torch
+
+    from weightgen.generator import WeightGenerator
+
+    generate = WeightGenerator.load(smoke.folder / "reports" / "smoke" / "generator")
+    translator = generate("a mosaic of square tiles in sepia tones")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    out = translator(images)
+    assert out.shape == images.shape
+    assert out.dtype == torch.uint8
+    assert torch.equal(out, generate("a mosaic of square tiles in sepia tones")(images))
+    assert translator(images.float() / 255).dtype == torch.float32
+
+
+def test_the_exported_generator_gives_the_evaluated_weights(smoke) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from weightgen.generator import WeightGenerator
+
+    p = pipeline(f"paths.artifacts={smoke.folder}/artifacts")
+    concept = p.test_concepts[0]
+    stored = load_file(p.store.require(p.init("generated", concept, 0)) / "lora.safetensors")
+    generate = WeightGenerator.load(smoke.folder / "reports" / "smoke" / "generator")
+    blocks = generate.blocks(generate.encoder.encode([concept.prompt]), torch.Generator().manual_seed(0))[0]
+    fresh = generate.blocks.layout.from_blocks(blocks)
+    assert all(torch.allclose(stored[name], fresh[name], atol=1e-6) for name in stored)
