@@ -1,5 +1,6 @@
 """Stage 8: every method on every unseen concept and seed, as tables, curves, images and one report. `make evaluate`."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -7,22 +8,16 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from experiments._app import app
-from experiments._load import image_metrics, pair_tensors, tensors
+from experiments._load import find, image_metrics
 from experiments.generate_init import weight_generator
 from experiments.pipeline import Pipeline, plain
-from experiments.train_loras import summarise
+from experiments.reporting import print_summary, write_reports
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE
-from weightgen.evaluation.plots import curves, grid
-from weightgen.evaluation.report import report
-from weightgen.evaluation.results import write_results
-from weightgen.evaluation.summary import summarize, write_summary
 
 log = logging.getLogger(__name__)
-GRID_CONCEPTS = 8
 
 
 def device_name(cfg: DictConfig) -> str:
@@ -44,8 +39,6 @@ def run_specs(pipeline: Pipeline) -> list[Spec]:
 
 def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
     """results.csv rows of finished fine-tunes."""
-    import json
-
     device, feature_set = device_name(pipeline.cfg), image_metrics(pipeline.cfg).features.name
     rows = []
     for spec in specs:
@@ -53,7 +46,7 @@ def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
         scratch = all(upstream.stage != "init" for upstream in spec.inputs)
         common = {
             "experiment": pipeline.cfg.recipe,
-            "base": NO_BASE if scratch else pipeline.cfg.base,
+            "base": NO_BASE if scratch else find(spec, "base").config["sees"],
             "concept": concept.name,
             "prompt": concept.prompt,
             "split": concept.split,
@@ -64,66 +57,6 @@ def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
         }
         rows += [common | row for row in json.loads((pipeline.store.require(spec) / "rows.json").read_text())]
     return rows
-
-
-def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
-    """Rows source, target, each method at step 0 and at the end; a column per concept, half of them of each split."""
-    cfg = pipeline.cfg
-    share = max(1, GRID_CONCEPTS // len(cfg.splits))
-    shown = [concept for split in cfg.splits for concept in pipeline.split(split)[:share]]
-    rows: dict[str, list[Tensor]] = {}
-    for number, concept in enumerate(shown):
-        photos, targets = pair_tensors(pipeline, concept)
-        sample = number % min(4, len(photos["test"]))
-        rows.setdefault("photo", []).append(photos["test"][sample])
-        rows.setdefault("target", []).append(targets["test"][sample])
-        for method in pipeline.methods:
-            spec = pipeline.finetune(method, concept, cfg.seeds[0])
-            samples = tensors(pipeline.store.require(spec) / "samples.safetensors")
-            rows.setdefault(f"{method}, step 0", []).append(samples["start"][sample])
-            if steps := spec.config["budget"]["steps"]:
-                rows.setdefault(f"{method}, step {steps}", []).append(samples["end"][sample])
-    return {name: torch.stack(images) for name, images in rows.items()}, [concept.prompt for concept in shown]
-
-
-def write_reports(
-    pipelines: list[Pipeline], rows: list[dict[str, Any]], folder: Path
-) -> list[dict[str, Any]]:
-    """Everything in reports/<recipe>/; returns the summary."""
-    pipeline, cfg = pipelines[0], pipelines[0].cfg
-    folder.mkdir(parents=True, exist_ok=True)
-    write_results(folder / "results.csv", rows)
-    summary = summarize(rows)
-    write_summary(folder / "summary.csv", summary)
-    curves(rows, folder / "curves.png")
-    images, columns = contact_sheet(pipeline)
-    grid(images, columns, folder / "grid.png", title=f"{cfg.recipe}: unseen concepts, base {cfg.base}")
-    notes = [f"{p.cfg.base} base: {summarise(p, p.split('train'))}." for p in pipelines if _has_zoo(p)]
-    if attribution := _attribution(pipeline):
-        notes.append(attribution)
-    notes.append(
-        f"`train_seconds` runs on the {cfg.budget.finetune.clock} clock, {cfg.strategy.threads} thread(s) a process."
-    )
-    report(
-        folder / "report.md",
-        rows,
-        summary,
-        OmegaConf.to_yaml(cfg, resolve=True),
-        title=f"weightgen: {cfg.recipe}",
-        figures={"FID against training seconds": "curves.png", "Images": "grid.png"},
-        notes=notes,
-    )
-    return summary
-
-
-def _has_zoo(pipeline: Pipeline) -> bool:
-    return all(pipeline.store.has(pipeline.lora(concept)) for concept in pipeline.split("train"))
-
-
-def _attribution(pipeline: Pipeline) -> str:
-    import json
-
-    return json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())["attribution"]
 
 
 def export_generator(pipeline: Pipeline, folder: Path) -> None:
@@ -144,37 +77,6 @@ def export_generator(pipeline: Pipeline, folder: Path) -> None:
     generator.save(temporary, description)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-
-
-def print_summary(summary: list[dict[str, Any]], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = (
-        "base",
-        "split",
-        "method",
-        "fid_start",
-        "fid_end",
-        "l1_start",
-        "gap_closed",
-        "seconds",
-        "speedup",
-        "never_reached",
-    )
-    table = Table(title="unseen concepts")
-    for column in columns:
-        table.add_column(column)
-    for row in summary:
-        cells = [row[column] for column in columns]
-        table.add_row(
-            *(
-                f"{cell:.3g}" if isinstance(cell, float) else "" if cell is None else str(cell)
-                for cell in cells
-            )
-        )
-    Console(width=130).print(table)
-    print(f"report: {folder}/report.md", flush=True)
 
 
 @app

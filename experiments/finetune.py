@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ def initial_model(pipeline: Pipeline, spec: Spec, init: Spec | None) -> tuple[nn
     """The translator that training starts from, and the seconds its initialisation took."""
     cfg, seed = pipeline.cfg, spec.subject[2]
     if init is None:
-        return seeded(seed, cfg.scratch), 0.0
+        return seeded(seed, OmegaConf.create(spec.config["scratch"])), 0.0
     base = load_base(pipeline, pipeline.store.require(find(init, "base")))
     state = tensors(pipeline.store.require(init) / "lora.safetensors")
     model = load_lora_state(inject_lora(base, lora_spec(cfg)), state)

@@ -9,12 +9,15 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
+from torch import nn
 
 from experiments._app import app
 from experiments._load import (
+    find,
     load_base,
     load_blocks,
     lora_spec,
+    pair_tensors,
     tensors,
     text_encoder,
     text_features,
@@ -22,10 +25,10 @@ from experiments._load import (
 from experiments.pipeline import Pipeline
 from experiments.train_denoiser import new_denoiser
 from weightgen.artifacts import Spec
-from weightgen.data.concepts import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError
-from weightgen.generator import BlockGenerator, WeightGenerator
+from weightgen.evidence import Evidence
+from weightgen.generator import BlockGenerator, WeightGenerator, contiguous
 from weightgen.inits import WeightSpace
 from weightgen.translation.lora import inject_lora, lora_state
 from weightgen.weights import BlockLayout
@@ -51,33 +54,79 @@ def weight_generator(pipeline: Pipeline) -> WeightGenerator:
     )
 
 
-def weight_space(pipeline: Pipeline, needs: str, concept: Concept) -> tuple[WeightSpace, BlockLayout]:
-    """What an init of this kind may look at: train concepts; for the ceiling, the concept's own LoRA."""
-    base = load_base(pipeline, pipeline.store.require(pipeline.base_spec))
-    zero_state = lora_state(inject_lora(base, lora_spec(pipeline.cfg)))
-    if needs in ("base", "lora"):
-        shapes = {name: tuple(weight.shape) for name, weight in zero_state.items()}
-        layout = BlockLayout(shapes, pipeline.cfg.blocks.size, pipeline.cfg.blocks.rule)
-        own = layout.to_blocks(own_state(pipeline, concept)) if needs == "lora" else None
-        return WeightSpace(layout.to_blocks(zero_state), own=own), layout
-    zoo, layout, _ = load_blocks(pipeline.store.require(pipeline.blocks))
-    pooled = text_features(pipeline, [entry.prompt for entry in zoo.entries]).pooled
-    generator = block_generator(pipeline) if needs == "denoiser" else None
-    return WeightSpace(layout.to_blocks(zero_state), zoo.blocks, pooled, generator), layout
+def weight_space(pipeline: Pipeline, spec: Spec) -> tuple[WeightSpace, BlockLayout]:
+    """What an init (or a fit) may look at: exactly what its spec names as inputs."""
+    cfg, store = pipeline.cfg, pipeline.store
+    model = inject_lora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg))
+    state = lora_state(model)
+    layout = BlockLayout({n: tuple(w.shape) for n, w in state.items()}, cfg.blocks.size, cfg.blocks.rule)
+    given: dict[str, Any] = {"zero": layout.to_blocks(state)}
+    stages = {upstream.stage for upstream in spec.inputs}
+    if stages & {"blocks", "denoiser"}:
+        zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
+        given["blocks"] = zoo.blocks
+        given["pooled"] = text_features(pipeline, [entry.prompt for entry in zoo.entries]).pooled
+    loras = [upstream for upstream in spec.inputs if upstream.stage == "lora"]
+    if spec.stage == "fit":
+        given |= validation_space(pipeline, layout, loras)
+    elif loras:
+        given["own"] = layout.to_blocks(trained_state(pipeline, loras[0]))
+    if "denoiser" in stages:
+        given["generator"] = block_generator(pipeline)
+    if "fit" in stages:
+        given["fitted"] = tensors(store.require(find(spec, "fit")) / "fit.safetensors")
+    if "pairs" in stages:
+        given["evidence"] = evidence(pipeline, spec, model, layout)
+    return WeightSpace(**given), layout
 
 
-def own_state(pipeline: Pipeline, concept: Concept) -> dict[str, torch.Tensor]:
-    folder = pipeline.store.require(pipeline.lora(concept))
-    if pipeline.store.metrics(pipeline.lora(concept))["diverged"]:
-        raise WeightgenError(f"the ceiling LoRA of {concept.name} diverged: lower budget.lora.optimizer.lr")
+def validation_space(pipeline: Pipeline, layout: BlockLayout, loras: list[Spec]) -> dict[str, torch.Tensor]:
+    """Sets and text of validation concepts, those left out whose LoRA diverged."""
+    kept = [lora for lora in loras if not pipeline.store.metrics(lora)["diverged"]]
+    if not kept:
+        return {}
+    blocks = [layout.to_blocks(trained_state(pipeline, lora)) for lora in kept]
+    pooled = text_features(pipeline, [lora.subject.prompt for lora in kept]).pooled
+    return {"validation_blocks": torch.stack(blocks), "validation_pooled": pooled}
+
+
+def evidence(pipeline: Pipeline, spec: Spec, model: nn.Module, layout: BlockLayout) -> Evidence:
+    """The concept's training pairs in an order drawn by the run's seed."""
+    _, concept, seed = spec.subject
+    photos, targets = pair_tensors(pipeline, concept)
+    order = torch.randperm(len(photos["train"]), generator=torch.Generator().manual_seed(seed))
+    text = text_features(pipeline, [concept.prompt])
+    return Evidence(photos["train"][order], targets["train"][order], model, layout, text)
+
+
+def trained_state(pipeline: Pipeline, lora: Spec) -> dict[str, torch.Tensor]:
+    folder = pipeline.store.require(lora)
+    if pipeline.store.metrics(lora)["diverged"]:
+        raise WeightgenError(f"the LoRA of {lora.subject.name} diverged: lower budget.lora.optimizer.lr")
     return tensors(folder / "lora.safetensors")
 
 
+def new_init(pipeline: Pipeline, method: str) -> Any:
+    options = {key: value for key, value in pipeline.method(method).items() if key != "name"}
+    return instantiate(OmegaConf.create(options))
+
+
+def build_fit(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+    """fit.safetensors: a regression from text to weights."""
+    space, _ = weight_space(pipeline, spec)
+    start = time.perf_counter()
+    with torch.no_grad():
+        fitted = new_init(pipeline, spec.subject).fit(space, spec.config["seed"])
+    save_file(contiguous(fitted), folder / "fit.safetensors")
+    scalars = {name: float(value) for name, value in fitted.items() if value.numel() == 1}
+    return {"seconds": time.perf_counter() - start, **scalars}
+
+
 def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """lora.safetensors; metrics.json has the seconds it took, with text encoding, without loading models."""
+    """lora.safetensors; metrics.json has the seconds it took, text encoding included, loading of models not."""
     method, concept, seed = spec.subject
-    init = instantiate({k: v for k, v in OmegaConf.create(pipeline.method(method)).items() if k != "name"})
-    space, layout = weight_space(pipeline, init.needs, concept)
+    init = new_init(pipeline, method)
+    space, layout = weight_space(pipeline, spec)
     encoder = text_encoder(pipeline.cfg)
     encoder.encode(["warm-up"])
     start = time.perf_counter()
@@ -92,7 +141,7 @@ def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     return {"seconds": seconds, "method": method, "concept": concept.name}
 
 
-BUILDERS = {"init": build_init}
+BUILDERS = {"init": build_init, "fit": build_fit}
 
 
 @app

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -24,6 +24,7 @@ STAGES = {
     "lora": ("experiments.train_loras", 1, "loras"),
     "blocks": ("experiments.build_blocks", 1, "blocks"),
     "denoiser": ("experiments.train_denoiser", 1, "denoiser"),
+    "fit": ("experiments.generate_init", 1, "init"),
     "init": ("experiments.generate_init", 1, "init"),
     "finetune": ("experiments.finetune", 1, "finetune"),
 }
@@ -42,6 +43,7 @@ class Pipeline:
         self.cfg = cfg
         self.store = Store(cfg.paths.artifacts)
         self._specs: dict[tuple, Spec] = {}
+        self._siblings: dict[str, Pipeline] = {}
 
     @cached_property
     def concepts(self) -> list[Concept]:
@@ -80,7 +82,7 @@ class Pipeline:
     def pairs(self, concept: Concept) -> Spec:
         config = {
             "editor": plain(self.cfg.editor),
-            "editor_version": import_class(self.cfg.editor._target_).version,
+            "editor_version": get_class(self.cfg.editor._target_).version,
             "prompt": concept.prompt,
             "factors": [list(factor) for factor in concept.factors],
         }
@@ -127,34 +129,52 @@ class Pipeline:
         }
         return self._spec("denoiser", config, [self.blocks], "denoiser")
 
+    def sibling(self, base: str) -> "Pipeline":
+        """The same configuration on another base."""
+        if base == self.cfg.base:
+            return self
+        return self._siblings.setdefault(base, Pipeline(OmegaConf.merge(self.cfg, {"base": base})))
+
+    def fitted(self, method: str) -> Spec:
+        """A regression from text to weights: fitted on the zoo, its freedom chosen on validation concepts."""
+        validation = self.split("validation")
+        config = {"init": self.method(method), "seed": self.cfg.build_seed, **self._parts("text_encoder")}
+        config["validation"] = [concept.prompt for concept in validation]
+        inputs = [self.blocks, *(self.lora(concept) for concept in validation)]
+        return self._spec("fit", config, inputs, f"fit {method}", method)
+
     def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
         """The initial LoRA of a method; None for one that starts from scratch."""
-        options, needs = self.method(method), self.needs(method)
-        if needs == "scratch":
+        options, init = self.method(method), self.init_class(method)
+        if init.needs == "scratch":
             return None
+        if (base := getattr(init, "base", None)) not in (None, self.cfg.base):
+            return self.sibling(base).init(method, concept, seed)
         upstream = {
-            "base": lambda: self.base_spec,
-            "blocks": lambda: self.blocks,
-            "denoiser": lambda: self.denoiser,
-            "lora": lambda: self.lora(concept),
-        }[needs]()
+            "base": lambda: [self.base_spec],
+            "blocks": lambda: [self.blocks],
+            "denoiser": lambda: [self.denoiser],
+            "lora": lambda: [self.lora(concept)],
+            "pairs": lambda: [self.base_spec, self.pairs(concept)],
+            "validation": lambda: [self.fitted(method), self.blocks],
+        }[init.needs]()
         config = {"init": options, "lora": plain(self.cfg.lora), "prompt": concept.prompt, "seed": seed}
-        config |= self._parts("text_encoder") | (
-            {"sampler": plain(self.cfg.sampler)} if needs == "denoiser" else {}
-        )
+        config |= self._parts("text_encoder")
+        config |= {"sampler": plain(self.cfg.sampler)} if init.needs == "denoiser" else {}
         return self._spec(
-            "init", config, [upstream], f"init {method} {concept.name} {seed}", (method, concept, seed)
+            "init", config, upstream, f"init {method} {concept.name} {seed}", (method, concept, seed)
         )
 
     def finetune(self, method: str, concept: Concept, seed: int) -> Spec:
         init = self.init(method, concept, seed)
         budget = plain(self.cfg.budget.finetune)
         schedules = {name: budget.pop(name) for name in ("scratch", "lora", "ceiling")}
-        kind = "scratch" if init is None else "ceiling" if self.needs(method) == "lora" else "lora"
+        needs = self.init_class(method).needs
+        kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
         budget |= schedules[kind]
         config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
-        config |= {"lora": plain(self.cfg.lora)} if init else self._parts("scratch")
+        config |= {"lora": plain(self.cfg.lora)} if init else {"scratch": self.scratch(method)}
         inputs = [self.pairs(concept)] + ([init] if init else [])
         return self._spec(
             "finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed)
@@ -174,9 +194,13 @@ class Pipeline:
             )
         return plain(OmegaConf.load(path))
 
-    def needs(self, name: str) -> str:
-        """The upstream artifact that a method's init class asks for (see weightgen.inits)."""
-        return import_class(self.method(name)["_target_"]).needs
+    def init_class(self, name: str) -> Any:
+        """The class of weightgen.inits (or its rivals) behind a method: says what it `needs`."""
+        return get_class(self.method(name)["_target_"])
+
+    def scratch(self, name: str) -> dict[str, Any]:
+        """The net that a method trains from scratch."""
+        return plain(self.cfg[getattr(self.init_class(name), "scratch", "scratch")])
 
     @property
     def methods(self) -> list[str]:
@@ -232,12 +256,6 @@ def all_methods() -> list[str]:
     from weightgen.evaluation.methods import ordered
 
     return ordered(path.stem for path in (Path(CONF) / "init").glob("*.yaml"))
-
-
-def import_class(target: str) -> Any:
-    from hydra.utils import get_class
-
-    return get_class(target)
 
 
 def _class_and_options(node: DictConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     train = pipeline.split("train")
     text, rows = concept_texts(pipeline, train)
     chosen = list(range(len(train)))
-    if cfg.base == "representative":
+    if spec.config["sees"] == "representative":
         pooled = text.pooled[[row[0] for row in rows]]
         chosen = representative(pooled, min(budget.concepts, len(train)), cfg.build_seed)
     concepts = [train[i] for i in chosen]

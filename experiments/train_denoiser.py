@@ -32,7 +32,7 @@ def new_denoiser(pipeline: Pipeline, layout: BlockLayout, seed: int = 0) -> nn.M
 def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     """denoiser.safetensors: the averaged weights."""
     cfg, budget = pipeline.cfg, pipeline.cfg.budget.denoiser
-    zoo, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
+    zoo, layout, normalizer = load_blocks(pipeline.store.require(spec.inputs[0]))
     known = {concept.name: concept for concept in pipeline.split("train")}
     text, rows = concept_texts(pipeline, [known[entry.concept] for entry in zoo.entries])
     valid = layout.valid()

@@ -15,6 +15,7 @@ from torch.nn.functional import l1_loss
 from experiments._app import app
 from experiments._load import (
     concept_texts,
+    find,
     image_metrics,
     load_base,
     lora_spec,
@@ -40,7 +41,7 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     steps = spec.config["steps"]
     text, rows = concept_texts(pipeline, [concept])
     photos, targets = pair_tensors(pipeline, concept)
-    model = inject_lora(load_base(pipeline, pipeline.store.require(pipeline.base_spec)), lora_spec(cfg))
+    model = inject_lora(load_base(pipeline, pipeline.store.require(find(spec, "base"))), lora_spec(cfg))
     prompt = text.select([0])
     zero = translate(model, photos["test"], prompt.tokens, prompt.mask)
     l1_zero = float(l1_loss(zero.float(), targets["test"].float())) / 255

@@ -103,7 +103,7 @@ def test_what_the_pipeline_reads_off_the_classes():
     assert TextBaseInit.base == "all"
     assert torch.equal(TextBaseInit()(three(), prompt(1.0, 0.0), noise()), ZERO)
     assert Pix2PixZeroDistilledInit.needs == "scratch"
-    assert Pix2PixZeroDistilledInit.scratch == "comodgan"
+    assert Pix2PixZeroDistilledInit.scratch == "distilled"
 
 
 @pytest.mark.parametrize(

@@ -121,4 +121,4 @@ class TextBaseInit(ZeroInit):
 class Pix2PixZeroDistilledInit(Pix2PixInit):
     """A Co-Mod-GAN from scratch on the editor's pairs (PAPER Results, Pix2pix-zero-distilled)."""
 
-    scratch: ClassVar[str] = "comodgan"
+    scratch: ClassVar[str] = "distilled"

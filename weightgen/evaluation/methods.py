@@ -24,6 +24,7 @@ FROM_SCRATCH = "pix2pix"
 START = "e2gan"
 CEILING = "trained"
 NO_BASE = "none"
+ONE_BASE = frozenset({"text_base"})  # always on the base that saw all train concepts
 
 # Unlisted methods take these, by a hash of the name: stable from figure to figure.
 _SPARE = ("#e6550d", "#31a354", "#756bb1", "#e7298a", "#1b9e77", "#b15928", "#6a3d9a", "#66a61e")

@@ -12,7 +12,7 @@ import numpy as np
 
 from weightgen.errors import DataError
 from weightgen.evaluation.bootstrap import Run, draw_weights, interval
-from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, NO_BASE, START, ordered
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, NO_BASE, ONE_BASE, START, ordered
 from weightgen.evaluation.results import ResultRow, write_table
 
 SUMMARY_COLUMNS = (
@@ -66,16 +66,19 @@ Group = tuple[str, str]  # (base, split)
 def collect(rows: Iterable[ResultRow]) -> dict[Group, dict[str, Runs]]:
     """rows -> {(base, split): {method: {(concept, seed): Curve}}}, groups sorted, methods in canonical order.
 
-    Methods without a base ("none") appear under every base present, to be compared there.
+    Methods without a base ("none"), and those that always start from one and the same base (text_base), appear under
+    every base that others were run on, to be compared there.
     Raises DataError where feature sets are mixed, or two rows describe the same evaluation.
     """
     rows = list(rows)
     if len(sets := sorted({row["feature_set"] for row in rows})) > 1:
         raise DataError(f"scores of different features do not compare: {sets}; summarise one set at a time")
-    bases = sorted({row["base"] for row in rows} - {NO_BASE}) or [NO_BASE]
+    own = [row for row in rows if row["method"] not in ONE_BASE and row["base"] != NO_BASE]
+    bases = sorted({row["base"] for row in own or rows})
     runs: dict[tuple, dict[int, ResultRow]] = defaultdict(dict)
     for row in rows:
-        for base in bases if row["base"] == NO_BASE else [row["base"]]:
+        shared = row["base"] == NO_BASE or row["method"] in ONE_BASE
+        for base in bases if shared else [row["base"]]:
             key = (base, row["split"], row["method"], row["concept"], row["seed"])
             if row["step"] in runs[key]:
                 raise DataError(
