@@ -9,13 +9,17 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from safetensors.torch import save_file
+from torch import Tensor
 
 from experiments._app import app
 from experiments._load import tensors
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
+from weightgen.data.concepts import SPLITS
+from weightgen.evaluation.plots import grid
 
 log = logging.getLogger(__name__)
+SHOWN = 6
 
 
 def build_photos(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
@@ -42,11 +46,27 @@ def build_pairs(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
 BUILDERS = {"photos": build_photos, "pairs": build_pairs}
 
 
+def sample(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
+    """Some photos and what some concepts make of them: rows and column labels of a contact sheet."""
+    concepts = [c for split in SPLITS for c in pipeline.split(split)[: SHOWN // 2]][: 2 * SHOWN]
+    targets = {
+        concept.prompt: tensors(pipeline.store.require(pipeline.pairs(concept)) / "targets.safetensors")
+        for concept in concepts
+    }
+    photos = tensors(pipeline.store.require(pipeline.photos) / "photos.safetensors")
+    rows = {"photo": photos["train"][:SHOWN]} | {p: t["train"][:SHOWN] for p, t in targets.items()}
+    return rows, [f"train photo {i}" for i in range(len(rows["photo"]))]
+
+
 @app
 def main(cfg: DictConfig) -> None:
     pipeline = Pipeline(cfg)
     pipeline.ensure_all([pipeline.pairs(concept) for concept in pipeline.concepts])
-    log.info("pairs: %d concepts of %s", len(pipeline.concepts), pipeline.store.metrics(pipeline.photos))
+    folder = Path(cfg.paths.reports) / cfg.recipe
+    folder.mkdir(parents=True, exist_ok=True)
+    grid(*sample(pipeline), folder / "pairs.png", title=f"{cfg.recipe}: pairs")
+    counts = pipeline.store.metrics(pipeline.photos)
+    log.info("pairs: %d concepts of %s; some in %s", len(pipeline.concepts), counts, folder / "pairs.png")
 
 
 if __name__ == "__main__":

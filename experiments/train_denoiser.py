@@ -5,22 +5,41 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from safetensors.torch import save_file
 from torch import nn
 
 from experiments._app import app
-from experiments._load import concept_texts, load_blocks, seeded, text_encoder
-from experiments._training import fit, tracked
+from experiments._load import (
+    concept_texts,
+    find,
+    image_metrics,
+    load_base,
+    load_blocks,
+    lora_spec,
+    pair_tensors,
+    reference,
+    seeded,
+    text_encoder,
+    text_features,
+)
+from experiments._training import fit, log_images, log_scores, tracked
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
+from weightgen.data.concepts import Concept
 from weightgen.diffusion.module import BlockDiffusionModule
-from weightgen.diffusion.sampler import make_scheduler
-from weightgen.generator import contiguous
+from weightgen.diffusion.sampler import Sampler, make_scheduler
+from weightgen.evaluation.summary import geometric_mean
+from weightgen.generator import BlockGenerator, contiguous
+from weightgen.translation import inject_lora, load_lora_state
+from weightgen.translation.module import translate
 from weightgen.weights import BlockLayout, ZooBatches
 
 log = logging.getLogger(__name__)
+SHOWN = 4  # train concepts whose generated translators are logged
 
 
 def new_denoiser(pipeline: Pipeline, layout: BlockLayout, seed: int = 0) -> nn.Module:
@@ -60,9 +79,47 @@ def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     start = time.perf_counter()
     with tracked(cfg, spec, folder) as loggers:
         fit(cfg, module, batches, folder, loggers, label="denoiser")
+        seconds = time.perf_counter() - start
+        sampler = Sampler(make_scheduler(budget.prediction))
+        generator = BlockGenerator(module.averaged.eval(), sampler, layout, normalizer)
+        shown = [known[entry.concept] for entry in zoo.entries[:SHOWN]]
+        metrics = show(pipeline, spec, generator, shown, loggers)
     save_file(contiguous(module.averaged.state_dict()), folder / "denoiser.safetensors")
     parameters = sum(p.numel() for p in module.denoiser.parameters())
-    return {"seconds": time.perf_counter() - start, "steps": budget.steps, "parameters": parameters}
+    return {"seconds": seconds, "steps": budget.steps, "parameters": parameters, **metrics}
+
+
+def show(
+    pipeline: Pipeline, spec: Spec, generate: BlockGenerator, concepts: list[Concept], loggers: list[Logger]
+) -> dict[str, float]:
+    """Images and scores of generated translators for a few TRAIN concepts: says whether the denoiser learned its own zoo."""
+    model = inject_lora(
+        load_base(pipeline, pipeline.store.require(find(spec, "base"))), lora_spec(pipeline.cfg)
+    )
+    text = text_features(pipeline, [concept.prompt for concept in concepts])
+    states = generate.layout.from_blocks(generate(text, torch.Generator().manual_seed(0)))
+    scores = []
+    for i, concept in enumerate(concepts):
+        load_lora_state(model, {name: weights[i] for name, weights in states.items()})
+        photos, targets = pair_tensors(pipeline, concept)
+        prompt = text.select([i])
+        outputs = translate(model, photos["test"], prompt.tokens, prompt.mask)
+        scores.append(image_metrics(pipeline.cfg)(outputs, reference(pipeline, concept)))
+        panels = {"target": targets["test"][:8], "output": outputs[:8]}
+        log_images(
+            loggers, spec.config["budget"]["steps"], {f"{concept.name}/{k}": v for k, v in panels.items()}
+        )
+    metrics = {
+        "train_fid": geometric_mean(s["fid"] for s in scores),
+        "train_l1": sum(s["l1"] for s in scores) / len(scores),
+    }
+    log_scores(
+        loggers,
+        spec.config["budget"]["steps"],
+        {"fid": metrics["train_fid"], "l1": metrics["train_l1"]},
+        image_metrics(pipeline.cfg).features.name,
+    )
+    return metrics
 
 
 BUILDERS = {"denoiser": build_denoiser}
