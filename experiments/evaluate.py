@@ -79,19 +79,28 @@ def export_generator(pipeline: Pipeline, folder: Path) -> None:
     temporary.rename(folder)
 
 
+def pipelines_of(cfg: DictConfig) -> list[Pipeline]:
+    """One per base to report on."""
+    return [Pipeline(OmegaConf.merge(cfg, {"base": base})) for base in cfg.bases]
+
+
+def finished_rows(pipelines: list[Pipeline]) -> list[dict[str, Any]]:
+    """results.csv rows of all bases, after building what is missing."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for pipeline in pipelines:
+        specs = run_specs(pipeline)
+        pipeline.ensure_all(specs)
+        for row in result_rows(pipeline, specs):  # a run without a base is the same run under every base
+            rows[row["base"], row["concept"], row["method"], row["seed"], row["step"]] = row
+    return list(rows.values())
+
+
 @app
 def main(cfg: DictConfig) -> None:
-    pipelines = []
-    rows: dict[tuple, dict[str, Any]] = {}
-    for base in cfg.bases:
-        variant = OmegaConf.merge(cfg, {"base": base})
-        pipelines.append(Pipeline(variant))
-        specs = run_specs(pipelines[-1])
-        pipelines[-1].ensure_all(specs)
-        for row in result_rows(pipelines[-1], specs):  # a run without a base is the same run under every base
-            rows[row["base"], row["concept"], row["method"], row["seed"], row["step"]] = row
+    pipelines = pipelines_of(cfg)
+    rows = finished_rows(pipelines)
     folder = Path(cfg.paths.reports) / cfg.recipe
-    summary = write_reports(pipelines, list(rows.values()), folder)
+    summary = write_reports(pipelines, rows, folder)
     if "generated" in pipelines[0].methods:
         export_generator(pipelines[0], folder / "generator")
     print_summary(summary, folder)

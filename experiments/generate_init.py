@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 
 def block_generator(pipeline: Pipeline) -> BlockGenerator:
-    """The weight generator of a finished `denoiser` artifact."""
+    """The weight generator of a finished run."""
     _, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
     denoiser = new_denoiser(pipeline, layout)
-    denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.denoiser) / "denoiser.safetensors"))
+    denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.generator) / "denoiser.safetensors"))
     sampler = Sampler(
         make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps
     )
@@ -62,7 +62,7 @@ def weight_space(pipeline: Pipeline, spec: Spec) -> tuple[WeightSpace, BlockLayo
     layout = BlockLayout({n: tuple(w.shape) for n, w in state.items()}, cfg.blocks.size, cfg.blocks.rule)
     given: dict[str, Any] = {"zero": layout.to_blocks(state)}
     stages = {upstream.stage for upstream in spec.inputs}
-    if stages & {"blocks", "denoiser"}:
+    if stages & {"blocks", "denoiser", "function"}:
         zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
         given["blocks"] = zoo.blocks
         given["pooled"] = text_features(pipeline, [entry.prompt for entry in zoo.entries]).pooled
@@ -71,7 +71,7 @@ def weight_space(pipeline: Pipeline, spec: Spec) -> tuple[WeightSpace, BlockLayo
         given |= validation_space(pipeline, layout, loras)
     elif loras:
         given["own"] = layout.to_blocks(trained_state(pipeline, loras[0]))
-    if "denoiser" in stages:
+    if stages & {"denoiser", "function"}:
         given["generator"] = block_generator(pipeline)
     if "fit" in stages:
         given["fitted"] = tensors(store.require(find(spec, "fit")) / "fit.safetensors")
@@ -131,7 +131,8 @@ def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     encoder.encode(["warm-up"])
     start = time.perf_counter()
     with torch.no_grad():
-        blocks = init(space, encoder.encode([concept.prompt]), torch.Generator().manual_seed(seed))
+        text = encoder.encode([spec.config["prompt"]])
+        blocks = init(space, text, torch.Generator().manual_seed(seed))
     seconds = time.perf_counter() - start
     if not bool(torch.isfinite(blocks).all()):
         raise WeightgenError(

@@ -1,7 +1,7 @@
 """The stage graph: what every artifact of a configuration is called, what it is built from, and building what is missing."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ STAGES = {
     "lora": ("experiments.train_loras", 1, "loras"),
     "blocks": ("experiments.build_blocks", 1, "blocks"),
     "denoiser": ("experiments.train_denoiser", 1, "denoiser"),
+    "function": ("experiments.tune_denoiser", 1, "denoiser"),
     "fit": ("experiments.generate_init", 1, "init"),
     "init": ("experiments.generate_init", 1, "init"),
     "finetune": ("experiments.finetune", 1, "finetune"),
@@ -106,16 +107,24 @@ class Pipeline:
         cfg = self.cfg
         steps = cfg.budget.lora.steps if concept.split == "train" else cfg.budget.lora.steps_ceiling
         options = {key: value for key, value in plain(cfg.budget.lora).items() if not key.startswith("steps")}
-        config = {"lora": plain(cfg.lora), "budget": options, "steps": steps, "seed": cfg.build_seed}
+        config = {"lora": self._lora(), "budget": options, "steps": steps, "seed": cfg.build_seed}
         config |= self._parts("discriminator")
         return self._spec(
             "lora", config, [self.base_spec, self.pairs(concept)], f"lora {concept.name}", concept
         )
 
     @cached_property
+    def zoo(self) -> list[Concept]:
+        """The train concepts that the weight generator learns from. Raises WeightgenError if there are fewer than asked."""
+        train, size = self.split("train"), self.cfg.get("zoo")
+        if size is not None and not 2 <= size <= len(train):
+            raise WeightgenError(f"zoo={size}: choose 2 to {len(train)}, or more train concepts")
+        return train[:size]
+
+    @cached_property
     def blocks(self) -> Spec:
-        """The zoo of every train concept, cut, with the normaliser."""
-        loras = [self.lora(concept) for concept in self.split("train")]
+        """The zoo, cut, with the normaliser."""
+        loras = [self.lora(concept) for concept in self.zoo]
         return self._spec("blocks", {"blocks": plain(self.cfg.blocks)}, loras, "blocks")
 
     @cached_property
@@ -125,9 +134,19 @@ class Pipeline:
             "prediction": self.cfg.budget.denoiser.prediction,
             "budget": plain(self.cfg.budget.denoiser),
             "seed": self.cfg.build_seed,
-            "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
+            "concepts": [[c.prompt, *c.paraphrases] for c in self.zoo],
         }
         return self._spec("denoiser", config, [self.blocks], "denoiser")
+
+    @cached_property
+    def generator(self) -> Spec:
+        """The network that generates: the denoiser, trained on in function space where budget.function.steps > 0."""
+        budget = plain(self.cfg.budget.function)
+        if not budget["steps"]:
+            return self.denoiser
+        config = {"budget": budget, "seed": self.cfg.build_seed}
+        inputs = [self.denoiser, *(self.pairs(concept) for concept in self.split("train"))]
+        return self._spec("function", config, inputs, "function")
 
     def sibling(self, base: str) -> "Pipeline":
         """The same configuration on another base."""
@@ -153,12 +172,13 @@ class Pipeline:
         upstream = {
             "base": lambda: [self.base_spec],
             "blocks": lambda: [self.blocks],
-            "denoiser": lambda: [self.denoiser],
+            "denoiser": lambda: [self.generator],
             "lora": lambda: [self.lora(concept)],
             "pairs": lambda: [self.base_spec, self.pairs(concept)],
             "validation": lambda: [self.fitted(method), self.blocks],
         }[init.needs]()
-        config = {"init": options, "lora": plain(self.cfg.lora), "prompt": concept.prompt, "seed": seed}
+        prompt = self.other(concept, seed).prompt if getattr(init, "shuffled", False) else concept.prompt
+        config = {"init": options, "lora": self._lora(), "prompt": prompt, "seed": seed}
         config |= self._parts("text_encoder")
         config |= {"sampler": plain(self.cfg.sampler)} if init.needs == "denoiser" else {}
         return self._spec(
@@ -174,14 +194,27 @@ class Pipeline:
         budget |= schedules[kind]
         config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
-        config |= {"lora": plain(self.cfg.lora)} if init else {"scratch": self.scratch(method)}
+        config |= {"lora": self._lora()} if init else {"scratch": self.scratch(method)}
         inputs = [self.pairs(concept)] + ([init] if init else [])
         return self._spec(
             "finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed)
         )
 
+    def other(self, concept: Concept, seed: int) -> Concept:
+        """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
+        peers = self.split(concept.split)
+        if len(peers) < 2:
+            raise WeightgenError(f"{concept.split} has one concept: prompts cannot be shuffled, add concepts")
+        return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]
+
     def _parts(self, *groups: str) -> dict[str, Any]:
         return {group: plain(self.cfg[group]) for group in groups}
+
+    def _lora(self) -> dict[str, Any]:
+        """Options of a LoRA; seeds=shared is what a LoRA without that option has."""
+        return {
+            key: value for key, value in plain(self.cfg.lora).items() if (key, value) != ("seeds", "shared")
+        }
 
     def method(self, name: str) -> dict[str, Any]:
         """conf/init/<name>.yaml, with the command line's `init.*` where it names this method."""
@@ -251,11 +284,15 @@ def _work(container: dict[str, Any], spec: Spec) -> None:
     Pipeline(cfg).ensure(spec)
 
 
+@cache
 def all_methods() -> list[str]:
-    """Every conf/init there is, in canonical order."""
+    """Every conf/init that is no control, in canonical order."""
     from weightgen.evaluation.methods import ordered
 
-    return ordered(path.stem for path in (Path(CONF) / "init").glob("*.yaml"))
+    targets = {path.stem: OmegaConf.load(path)._target_ for path in (Path(CONF) / "init").glob("*.yaml")}
+    return ordered(
+        name for name, target in targets.items() if not getattr(get_class(target), "control", False)
+    )
 
 
 def _class_and_options(node: DictConfig) -> dict[str, Any]:

@@ -102,14 +102,14 @@ def _evaluations(pipeline: Pipeline, spec: Spec) -> Rows:
 
 def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
     """What was spent once, before any new concept: seconds on this device, summed over processes."""
-    store, denoiser = pipeline.store, pipeline.denoiser
-    blocks = find(denoiser, "blocks")
-    base = find(denoiser, "base")
+    store, generator = pipeline.store, pipeline.generator
+    blocks, base = find(generator, "blocks"), find(generator, "base")
+    networks = {generator, find(generator, "denoiser")}  # one and the same without function-space training
     return {
         "pairs_seconds": sum(store.metrics(pipeline.pairs(c))["seconds"] for c in pipeline.split("train")),
         "base_seconds": store.metrics(base)["seconds"],
         "zoo_seconds": sum(store.metrics(lora)["seconds"] for lora in blocks.inputs),
-        "denoiser_seconds": store.metrics(denoiser)["seconds"],
+        "denoiser_seconds": sum(store.metrics(network)["seconds"] for network in networks),
     }
 
 

@@ -128,8 +128,13 @@ BUILDERS = {"denoiser": build_denoiser}
 @app
 def main(cfg: DictConfig) -> None:
     pipeline = Pipeline(cfg)
-    pipeline.ensure_all([pipeline.denoiser])
-    log.info("denoiser %s: %s", pipeline.denoiser.key, pipeline.store.metrics(pipeline.denoiser))
+    pipeline.ensure_all([pipeline.generator])
+    log.info(
+        "%s %s: %s",
+        pipeline.generator.label,
+        pipeline.generator.key,
+        pipeline.store.metrics(pipeline.generator),
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     steps = spec.config["steps"]
     text, rows = concept_texts(pipeline, [concept])
     photos, targets = pair_tensors(pipeline, concept)
-    model = inject_lora(load_base(pipeline, pipeline.store.require(find(spec, "base"))), lora_spec(cfg))
+    base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
+    model = inject_lora(base, lora_spec(cfg).starting(concept.prompt))
     prompt = text.select([0])
     zero = translate(model, photos["test"], prompt.tokens, prompt.mask)
     l1_zero = float(l1_loss(zero.float(), targets["test"].float())) / 255

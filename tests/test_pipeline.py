@@ -76,7 +76,9 @@ def test_nothing_of_an_unseen_or_validation_concept_reaches_what_is_learned() ->
     train = {concept.name for concept in p.split("train")}
     prompts = {text for c in p.concepts if c.split != "train" for text in (c.prompt, *c.paraphrases)}
     assert prompts
-    for learned in (p.base_spec, p.blocks, p.denoiser):
+    tuned = pipeline("budget.function.steps=1").generator
+    assert tuned.stage == "function"
+    for learned in (p.base_spec, p.blocks, p.denoiser, tuned, p.sibling("all").base_spec):
         for spec in upstream(learned):
             if spec.subject is not None:
                 assert spec.subject.name in train, f"{spec.label} reaches {learned.stage}"

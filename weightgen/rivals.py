@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from weightgen.errors import WeightgenError
-from weightgen.inits import NearestInit, Pix2PixInit, WeightSpace, ZeroInit
+from weightgen.inits import GeneratedInit, NearestInit, Pix2PixInit, WeightSpace, ZeroInit
 from weightgen.text import TextFeatures
 
 
@@ -122,3 +122,13 @@ class Pix2PixZeroDistilledInit(Pix2PixInit):
     """A Co-Mod-GAN from scratch on the editor's pairs (PAPER Results, Pix2pix-zero-distilled)."""
 
     scratch: ClassVar[str] = "distilled"
+
+
+class ShuffledPromptInit(GeneratedInit):
+    """The weight generator told the prompt of another concept: what it scores when the words are wrong.
+
+    A control, no rival: whoever calls it hands it the text of another concept of the same split.
+    """
+
+    control: ClassVar[bool] = True
+    shuffled: ClassVar[bool] = True

@@ -90,9 +90,7 @@ def test_a_ten_pixel_photo_is_named_with_its_size(tmp_path: Path) -> None:
 )
 def test_bad_prompts_are_named(tmp_path: Path, prompt: str, said: str) -> None:
     items = f'concepts.items=[{{prompt: "{prompt}", split: train}}]'
-    one_line_error(
-        Runs(tmp_path)("collect_pairs", "concepts=list", items, check=False), said
-    )
+    one_line_error(Runs(tmp_path)("collect_pairs", "concepts=list", items, check=False), said)
 
 
 def test_unknown_option_exits_with_its_name(tmp_path: Path) -> None:

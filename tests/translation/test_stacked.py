@@ -39,7 +39,9 @@ def test_equals_separate_models_with_their_gradients(train: str) -> None:
 @pytest.mark.parametrize("train", ["ab", "b"])
 def test_zero_factors_leave_the_base_alone(train: str) -> None:
     base, _, stacked, _, images, tokens, mask = setup(train)
-    assert torch.allclose(stacked(images, tokens, mask, stacked.zero(3)), base(images, tokens, mask), atol=1e-6)
+    assert torch.allclose(
+        stacked(images, tokens, mask, stacked.zero(3)), base(images, tokens, mask), atol=1e-6
+    )
 
 
 def test_wrong_factors_and_counts_are_refused() -> None:

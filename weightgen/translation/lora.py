@@ -1,8 +1,9 @@
 """LoRA on a translator through peft: inject, read, load, merge. Factors A (down) and B (up) per layer."""
 
 import copy
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -19,18 +20,33 @@ class LoraSpec:
     """Ranks per layer kind (see `lora_layers`), 0 leaving a kind without adapter.
 
     train: "ab" trains both factors, "b" leaves A at the shared seed. Every concept starts from the same
-    `seed`, since A.B factors are not unique and the denoiser needs comparable targets (DESIGN).
-    The update is (alpha / rank) * B A.
+    `seed`, since A.B factors are not unique and the denoiser needs comparable targets (DESIGN); seeds="own"
+    gives that up, to measure what it is worth. The update is (alpha / rank) * B A.
     """
 
     ranks: Mapping[str, int] = field(default_factory=lambda: {"down": 4, "transformer": 4, "up": 4, "out": 3})
     alpha: float = 4.0
     train: str = "ab"
     seed: int = 0
+    seeds: str = "shared"
 
     def __post_init__(self) -> None:
         if self.train not in ("ab", "b"):
             raise WeightgenError(f"lora.train={self.train!r} is unknown: use 'ab' or 'b'")
+        if self.seeds not in ("shared", "own"):
+            raise WeightgenError(f"lora.seeds={self.seeds!r} is unknown: use 'shared' or 'own'")
+        if self.seeds == "own" and self.train == "b":
+            raise WeightgenError(
+                "lora.seeds=own wants lora.train=ab: with train=b the weights hold B alone, which means "
+                "nothing beside the A of another seed"
+            )
+
+    def starting(self, prompt: str) -> "LoraSpec":
+        """The spec that the concept of `prompt` trains from: itself, or with seeds="own" at a seed of the prompt's own."""
+        if self.seeds == "shared":
+            return self
+        digest = hashlib.sha256(f"{self.seed}/{prompt}".encode()).digest()  # equal on every machine
+        return replace(self, seed=int.from_bytes(digest[:4], "big"))
 
 
 def inject_lora(generator: nn.Module, spec: LoraSpec) -> nn.Module:

@@ -27,7 +27,9 @@ class StackedLora(nn.Module):
         self._factors: Factors = {}
         for number, (name, layer) in enumerate(lora_modules(model).items()):
             self.scaling[name] = layer.scaling[ADAPTER]
-            self.register_buffer(f"a{number}", layer.lora_A[ADAPTER].weight.detach().clone(), persistent=False)
+            self.register_buffer(
+                f"a{number}", layer.lora_A[ADAPTER].weight.detach().clone(), persistent=False
+            )
             parent, _, child = name.rpartition(".")
             plain = layer.get_base_layer()
             setattr(model.get_submodule(parent), child, plain)
@@ -39,7 +41,9 @@ class StackedLora(nn.Module):
             b = self._factors[f"{name}.B"]
             a = self._factors.get(f"{name}.A")
             apply = _conv if isinstance(layer, nn.Conv2d) else _linear
-            return output + self.scaling[name] * apply(layer, inputs[0], getattr(self, shared) if a is None else a, b)
+            return output + self.scaling[name] * apply(
+                layer, inputs[0], getattr(self, shared) if a is None else a, b
+            )
 
         return add_low_rank
 
@@ -49,7 +53,9 @@ class StackedLora(nn.Module):
         Raises ValueError if the factors' names are not the model's, or C does not divide the images.
         """
         if factors.keys() != self.shapes.keys():
-            raise ValueError(f"factors differ from the model's at {sorted(factors.keys() ^ self.shapes.keys())[0]!r}")
+            raise ValueError(
+                f"factors differ from the model's at {sorted(factors.keys() ^ self.shapes.keys())[0]!r}"
+            )
         concepts = len(next(iter(factors.values())))
         if len(images) % concepts:
             raise ValueError(f"{len(images)} images cannot be shared by {concepts} concepts")
@@ -61,7 +67,9 @@ class StackedLora(nn.Module):
 
     def zero(self, concepts: int) -> dict[str, Tensor]:
         """Factors of `concepts` untrained LoRAs: A at the shared seed, B = 0."""
-        buffers = dict(zip(self.scaling, (getattr(self, f"a{i}") for i in range(len(self.scaling))), strict=True))
+        buffers = dict(
+            zip(self.scaling, (getattr(self, f"a{i}") for i in range(len(self.scaling))), strict=True)
+        )
         start = {}
         for name, shape in self.shapes.items():
             layer, _, factor = name.rpartition(".")

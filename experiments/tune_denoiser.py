@@ -1,0 +1,76 @@
+"""Stage 5b: the denoiser trained on by what its weights do (budget.function). `make denoiser` runs it where steps > 0."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from safetensors.torch import save_file
+
+from experiments._load import (
+    concept_texts,
+    find,
+    load_base,
+    load_blocks,
+    lora_spec,
+    pair_tensors,
+    tensors,
+)
+from experiments._training import fit, tracked
+from experiments.pipeline import Pipeline
+from experiments.train_denoiser import SHOWN, new_denoiser, show
+from weightgen.artifacts import Spec
+from weightgen.diffusion.sampler import Sampler, make_scheduler
+from weightgen.functional import FunctionBatches, FunctionSpaceModule
+from weightgen.generator import BlockGenerator, contiguous
+from weightgen.translation.stacked import StackedLora
+
+
+def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+    """denoiser.safetensors: the averaged weights after function-space training."""
+    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.function, pipeline.store
+    zoo, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
+    known = {concept.name: concept for concept in pipeline.split("train")}
+    concepts = [known[entry.concept] for entry in zoo.entries]
+    text, rows = concept_texts(pipeline, concepts)
+    pairs = [pair_tensors(pipeline, concept) for concept in concepts]
+    batches = FunctionBatches(
+        pairs[0][0]["train"],
+        [targets["train"] for _, targets in pairs],
+        normalizer.normalize(zoo.blocks) * layout.valid(),
+        text.tokens,
+        text.mask,
+        rows,
+        budget.concepts,
+        budget.photos,
+        seed=cfg.build_seed,
+        steps=budget.steps,
+    )
+    denoiser = new_denoiser(pipeline, layout, cfg.build_seed)
+    if budget.start == "denoiser":
+        denoiser.load_state_dict(tensors(store.require(find(spec, "denoiser")) / "denoiser.safetensors"))
+    scheduler = make_scheduler(cfg.budget.denoiser.prediction)
+    module = FunctionSpaceModule(
+        denoiser,
+        scheduler,
+        StackedLora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg)),
+        layout,
+        normalizer,
+        instantiate(budget.optimizer),
+        weight_loss=budget.weight_loss,
+        ema_decay=budget.ema_decay,
+        warmup_steps=budget.warmup_steps,
+        decay_steps=budget.steps,
+        seed=cfg.build_seed,
+    )
+    start = time.perf_counter()
+    with tracked(cfg, spec, folder) as loggers:
+        fit(cfg, module, batches, folder, loggers, label="function")
+        seconds = time.perf_counter() - start
+        generator = BlockGenerator(module.averaged.eval(), Sampler(scheduler), layout, normalizer)
+        metrics = show(pipeline, spec, generator, concepts[:SHOWN], loggers)
+    save_file(contiguous(module.averaged.state_dict()), folder / "denoiser.safetensors")
+    return {"seconds": seconds, "steps": budget.steps, **metrics}
+
+
+BUILDERS = {"function": build_function}

@@ -1,0 +1,148 @@
+"""Function-space training of the weight generator: what counts is what the generated weights do, not their distance.
+
+Weight error does not rank methods (DESIGN): many LoRAs draw one concept. So the denoiser's x_0 is loaded into the
+frozen base and scored on the concept's pairs, and that loss flows back through the translator into the denoiser.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import IterableDataset
+
+from weightgen.diffusion.module import masked_mse, seeded
+from weightgen.diffusion.sampler import to_x0
+from weightgen.translation.module import to_signed
+from weightgen.translation.stacked import StackedLora
+from weightgen.weights import BlockLayout, Normalizer
+
+
+class FunctionBatches(IterableDataset):
+    """Endless batches of `concepts` train concepts with `photos` pairs each, uint8 in memory, photos shared by concepts.
+
+    Batch s is a function of (seed, s) alone. Yields dicts: source, target uint8 (n, m, 3, H, W); tokens (n, L, E); text_mask
+    (n, L); own (n, K, D), the concepts' normalised zoo sets.
+    """
+
+    def __init__(
+        self,
+        sources: Tensor,
+        targets: Sequence[Tensor],
+        own: Tensor,
+        tokens: Tensor,
+        text_mask: Tensor,
+        prompts: Sequence[Sequence[int]],
+        concepts: int,
+        photos: int,
+        seed: int = 0,
+        steps: int | None = None,
+        start: int = 0,
+    ) -> None:
+        """sources: uint8 (N, 3, H, W); targets[c]: the same photos edited by concept c; own: (C, K, D); prompts[c]: the rows
+        of `tokens` that describe concept c, of which one is drawn."""
+        self.sources, self.targets, self.own = sources, targets, own
+        self.tokens, self.text_mask, self.prompts = tokens, text_mask, prompts
+        self.concepts, self.photos = concepts, photos
+        self.seed, self.steps, self.start = seed, steps, start
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of `step`, whatever came before it."""
+        generator = seeded(self.seed, step)
+        rows = torch.randperm(len(self.targets), generator=generator)[: self.concepts].tolist()
+        chosen = torch.randint(len(self.sources), (len(rows), self.photos), generator=generator)
+        draws = torch.rand(len(rows), generator=generator).tolist()
+        texts = [self.prompts[c][int(u * len(self.prompts[c]))] for c, u in zip(rows, draws, strict=True)]
+        return {
+            "source": self.sources[chosen],
+            "target": torch.stack([self.targets[c][p] for c, p in zip(rows, chosen, strict=True)]),
+            "tokens": self.tokens[texts],
+            "text_mask": self.text_mask[texts],
+            "own": self.own[rows],
+        }
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        step = self.start
+        while self.steps is None or step < self.steps:
+            yield self.batch(step)
+            step += 1
+
+
+class FunctionSpaceModule(pl.LightningModule):
+    """One-step generation, trained through the frozen base: loss = L1(translator(source), target), images in [-1, 1].
+
+    weight_loss: weight of the usual squared error to the concept's own zoo set, which keeps the generator near weights that
+    fine-tuning has seen (0: function alone). `averaged` (EMA) is what to export.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        scheduler: DDIMScheduler,
+        stacked: StackedLora,
+        layout: BlockLayout,
+        normalizer: Normalizer,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        weight_loss: float = 0.0,
+        ema_decay: float = 0.98,
+        warmup_steps: int = 20,
+        decay_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.scheduler = scheduler
+        self.stacked = stacked
+        self.layout = layout
+        self.normalizer = normalizer
+        self.optimizer = optimizer
+        self.weight_loss = weight_loss
+        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+        self.seed = seed
+        self.register_buffer("valid", layout.valid(), persistent=False)
+        self.ema = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The denoiser with exponentially averaged weights."""
+        return self.ema.module
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
+        concepts, photos = batch["source"].shape[:2]
+        noise = torch.randn(batch["own"].shape, generator=seeded(self.seed, self.global_step, 1)).to(
+            self.device
+        )
+        last = self.scheduler.config.num_train_timesteps - 1
+        t = torch.full((concepts,), last, device=self.device)
+        index = torch.arange(self.layout.blocks, device=self.device).expand(concepts, -1)
+        output = self.denoiser(noise, t, index, batch["tokens"], batch["text_mask"])
+        x_0 = to_x0(self.scheduler, output, noise, t) * self.valid
+        factors = self.layout.from_blocks(self.normalizer.denormalize(x_0) * self.valid)
+        images = to_signed(batch["source"]).flatten(0, 1)
+        prompt = (batch[name].repeat_interleave(photos, 0) for name in ("tokens", "text_mask"))
+        fake = self.stacked(images, *prompt, factors)
+        image = l1_loss(fake, to_signed(batch["target"]).flatten(0, 1))
+        weight = masked_mse(x_0, batch["own"], self.valid.expand_as(x_0))
+        self.last_losses = {"train/l1": image.detach(), "train/weight": weight.detach()}
+        return image + self.weight_loss * weight
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The step, then the average: before any callback saves a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.denoiser)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.denoiser.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step as a share of the optimizer's own: linear warm-up, then linear decay to a tenth."""
+        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        done = min(1.0, step / self.decay_steps) if self.decay_steps else 0.0
+        return warm * (1 - 0.9 * done)
