@@ -1,5 +1,8 @@
 """The stage graph: what every artifact of a configuration is called, what it is built from, and building what is missing."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from importlib import import_module
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_class, instantiate
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
@@ -265,20 +268,37 @@ class Pipeline:
 
     @property
     def workers(self) -> int:
-        from joblib import cpu_count
-
+        """How many processes share per-concept work."""
         return self.cfg.strategy.workers or cpu_count(only_physical_cores=False)
 
     def _parallel(self, stage: str, specs: list[Spec]) -> None:
         container = OmegaConf.to_container(self.cfg, resolve=False)
         tasks = (delayed(_work)(container, spec) for spec in specs)
-        pool = Parallel(n_jobs=min(self.workers, len(specs)), return_as="generator_unordered", batch_size=1)
+        pool = Parallel(
+            n_jobs=min(self.workers, len(specs)),
+            backend="loky",
+            return_as="generator_unordered",
+            batch_size=1,
+        )
         for _ in tqdm(pool(tasks), desc=stage, total=len(specs), disable=None, leave=False):
             pass
 
 
+@cache
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone: a run that was killed -9 must not go on in its orphans."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _work(container: dict[str, Any], spec: Spec) -> None:
     """In a worker process: build one spec."""
+    _end_with(os.getppid())
     cfg = OmegaConf.create(container)
     prepare(cfg)
     Pipeline(cfg).ensure(spec)

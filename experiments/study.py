@@ -28,7 +28,7 @@ from weightgen.evaluation.results import write_results
 
 log = logging.getLogger(__name__)
 # Where things lie and who watches: no part of a result, nor of the command that repeats it.
-IRRELEVANT = ("paths.", "logger", "hydra", "strategy.workers", "study", "experiment")
+IRRELEVANT = ("paths", "logger", "strategy.workers", "strategy.threads", "study", "experiment")
 
 
 class Plan(Callback):
@@ -42,7 +42,7 @@ class Plan(Callback):
         sweeps = [o.key_or_group for o in given if o.is_sweep_override()]
         if others := [key for key in sweeps if key != study.axis]:
             _stop(f"study {study.name} sweeps {study.axis} alone: give {', '.join(others)} one value")
-        settings = [_shown(o.input_line) for o in given if not o.key_or_group.startswith(IRRELEVANT)]
+        settings = [_shown(o.input_line) for o in given if not _irrelevant(o.key_or_group)]
         values = _values(study.axis, config.hydra.sweeper.params, given)
         names = {value: str(OmegaConf.to_container(study.labels).get(value, value)) for value in values}
         if len({file_name(name) for name in names.values()}) < len(names):
@@ -75,6 +75,10 @@ def _stop(message: str) -> None:
     raise SystemExit(1)
 
 
+def _irrelevant(key: str) -> bool:
+    return key in IRRELEVANT or key.split(".")[0] in ("paths", "logger")
+
+
 def _shown(override: str) -> str:
     """A folder of this machine is nobody else's."""
     key, _, value = override.partition("=")
@@ -103,7 +107,7 @@ def this_value(axis: str) -> str:
 
 def step_zero(cfg: DictConfig) -> DictConfig:
     """The same without fine-tuning."""
-    none = {kind: {"steps": 0, "points": []} for kind in ("lora", "ceiling", "scratch")}
+    none = {kind: {"steps": 0, "points": []} for kind in ("lora", "ceiling")}
     return OmegaConf.merge(cfg, {"budget": {"finetune": none}})
 
 
