@@ -14,7 +14,7 @@ APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
 
-.PHONY: help setup demo test lint sweep clean $(STAGES)
+.PHONY: help setup demo test lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,15 @@ $(STAGES): setup
 
 sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
 	$(BIN)/python -m experiments.finetune -m experiment=$(EXP) $(ARGS)
+
+study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
+	$(BIN)/python -m experiments.study $(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS)
+
+record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> experiments/results (FORCE=1 overwrites)
+	$(BIN)/python -m experiments.studies record "$(STUDY)" "$(EXP)" $(if $(FORCE),--force)
+
+studies: setup ## every study with its question and its state
+	$(BIN)/python -m experiments.studies list
 
 clean: ## remove logs and reports; artifacts stay (delete artifacts/ by hand to train anew)
 	rm -rf outputs multirun wandb reports .pytest_cache .ruff_cache

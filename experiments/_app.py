@@ -14,7 +14,6 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import hydra
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
 from weightgen.errors import WeightgenError
@@ -49,7 +48,7 @@ def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
         prepare(cfg)
         try:
             stage(cfg)
-        except (WeightgenError, InstantiationException, OSError) as error:
+        except Exception as error:  # a bug goes on as it came; see explain
             message = explain(error)
             if message is None:
                 raise
@@ -65,9 +64,10 @@ def explain(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, WeightgenError):
             return str(cause)
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(cause):  # safetensors has an error class of its own
             return (
-                f"the disk is full ({cause.filename or 'artifacts'}): free space or set "
+                f"the disk is full ({getattr(cause, 'filename', None) or 'artifacts'}): free space or set "
                 "paths.artifacts=<folder on another disk>, then run the same command again; "
                 "finished artifacts are kept"
             )

@@ -28,7 +28,7 @@ from weightgen.evaluation.results import write_results
 
 log = logging.getLogger(__name__)
 # Where things lie and who watches: no part of a result, nor of the command that repeats it.
-IRRELEVANT = ("paths", "logger", "strategy.workers", "strategy.threads", "study", "experiment")
+IRRELEVANT = ("strategy.workers", "study", "experiment")
 
 
 class Plan(Callback):
@@ -44,7 +44,8 @@ class Plan(Callback):
             _stop(f"study {study.name} sweeps {study.axis} alone: give {', '.join(others)} one value")
         settings = [_shown(o.input_line) for o in given if not _irrelevant(o.key_or_group)]
         values = _values(study.axis, config.hydra.sweeper.params, given)
-        names = {value: str(OmegaConf.to_container(study.labels).get(value, value)) for value in values}
+        labels = {str(key): str(name) for key, name in OmegaConf.to_container(study.labels).items()}
+        names = {value: labels.get(value, value) for value in values}
         if len({file_name(name) for name in names.values()}) < len(names):
             _stop(f"{study.axis}={','.join(values)}: give each value once")
         make = f"make study STUDY={study.name} EXP={config.recipe}"

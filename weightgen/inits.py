@@ -5,8 +5,8 @@ says so, as pairs). `needs` names the upstream artifact it is built from: "scrat
 "denoiser" or "lora"; "validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of
 the concept's pairs to "base". Optional class attributes: `base = "all"` for an init defined by that base
 alone, `scratch` for the config node of the net that trains from scratch, `control = True` for what is no
-rival (`methods=all` leaves it out), `shuffled = True` to be given the text of another concept. An init with `fit(space, seed) -> dict[str,
-Tensor]` is fitted once and then reads `space.fitted`.
+rival (`methods=all` leaves it out), `shuffled = True` to be given the text of another concept. An init with
+`fit(space, seed) -> dict[str, Tensor]` is fitted once and then reads `space.fitted`.
 """
 
 from collections.abc import Mapping

@@ -16,8 +16,9 @@ MARGIN = 0.6  # how far an interval may stretch the axis beyond the values
 def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str, title: str) -> None:
     """rows: value, base, split, method, gap_closed, gap_closed_low, gap_closed_high (None where unknown).
 
-    A panel per base (down) and split (across), a line per method over the values in the order of the rows. Zero and
-    the ceiling are 0 and 1 by definition, so both are levels. Intervals far beyond the values are cut at the frame.
+    A panel per base (down) and split (across), a colour per method over the values in the order of the rows, joined by
+    lines where the values are numbers. Zero and the ceiling are 0 and 1 by definition, so both are levels. Intervals
+    far beyond the values are cut at the frame.
     """
     values = list(dict.fromkeys(row["value"] for row in rows))
     bases, splits = (list(dict.fromkeys(row[name] for row in rows)) for name in ("base", "split"))
@@ -32,7 +33,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
             panel: Axes = panels[i][j]
             chosen = [row for row in shown if (row["base"], row["split"]) == (base, split)]
             for k, name in enumerate(names):
-                offset = 0.3 * ((k + 0.5) / len(names) - 0.5)
+                offset = 0.24 * ((k + 0.5) / len(names) - 0.5)
                 handles[name] = _line(panel, [r for r in chosen if r["method"] == name], values, offset)
             where = split.replace("_", " ")
             panel.set_title(where if len(bases) == 1 else f"{base}, {where}", fontsize=11, loc="left")
@@ -74,6 +75,7 @@ def _line(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str],
         closed,
         yerr=[low, high],
         color=colour(rows[0]["method"]) if rows else "none",
+        linestyle="-" if any(value.replace(".", "").isdigit() for value in values) else "none",
         linewidth=2.6 if mine else 1.5,
         elinewidth=1.6 if mine else 1.0,
         marker="o",

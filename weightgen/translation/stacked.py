@@ -1,5 +1,6 @@
 """One frozen base, many LoRAs at once: the base runs dense over all images, the low-rank paths per concept."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -64,6 +65,16 @@ class StackedLora(nn.Module):
             return self.base(images, tokens, text_mask)
         finally:
             self._factors = {}
+
+    @staticmethod
+    def pack(factors: Factors) -> Tensor:
+        """Factors of C concepts, in `shapes`' order, as rows (C, P), a copy."""
+        return torch.cat([factor.flatten(1) for factor in factors.values()], 1)
+
+    def unpack(self, rows: Tensor) -> dict[str, Tensor]:
+        """(C, P) -> factors, views; the inverse of `pack`. Their gradient arrives as one (C, P) tensor."""
+        parts = rows.split([math.prod(shape) for shape in self.shapes.values()], 1)
+        return {n: p.unflatten(1, s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
     def zero(self, concepts: int) -> dict[str, Tensor]:
         """Factors of `concepts` untrained LoRAs: A at the shared seed, B = 0."""
