@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from experiments.pipeline import Pipeline, plain
+from experiments.graph import plain
+from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from experiments._app import app
 from experiments._load import find, image_metrics
 from experiments.generate_init import weight_generator
-from experiments.pipeline import Pipeline, plain
+from experiments.graph import plain
+from experiments.pipeline import Pipeline
 from experiments.reporting import print_summary, write_reports
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE

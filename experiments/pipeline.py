@@ -1,246 +1,31 @@
-"""The stage graph: what every artifact of a configuration is called, what it is built from, and building what is missing."""
+"""Building what is missing of the stage graph: once, resumably, concepts in parallel processes."""
 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, cached_property
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, instantiate
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from experiments._app import CONF, prepare
+from experiments._app import prepare
+from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
-from weightgen.data.concepts import Concept
-from weightgen.errors import WeightgenError
 
-# stage -> (module that builds it, version to raise when its result changes, make target)
-STAGES = {
-    "photos": ("experiments.collect_pairs", 1, "pairs"),
-    "pairs": ("experiments.collect_pairs", 1, "pairs"),
-    "base": ("experiments.train_base", 1, "base"),
-    "lora": ("experiments.train_loras", 1, "loras"),
-    "blocks": ("experiments.build_blocks", 1, "blocks"),
-    "denoiser": ("experiments.train_denoiser", 1, "denoiser"),
-    "function": ("experiments.tune_denoiser", 1, "denoiser"),
-    "fit": ("experiments.generate_init", 1, "init"),
-    "init": ("experiments.generate_init", 1, "init"),
-    "finetune": ("experiments.finetune", 1, "finetune"),
-}
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
 
 
-def plain(node: Any) -> Any:
-    """A config node as resolved plain Python."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-class Pipeline:
-    """Specs of a configuration (pure, no training) and `ensure`, which builds them."""
+class Pipeline(StageGraph):
+    """A configuration's stage graph with the store that holds, or will hold, its artifacts."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
+        super().__init__(cfg)
         self.store = Store(cfg.paths.artifacts)
-        self._specs: dict[tuple, Spec] = {}
-        self._siblings: dict[str, Pipeline] = {}
-
-    @cached_property
-    def concepts(self) -> list[Concept]:
-        return instantiate(self.cfg.concepts).load()
-
-    def split(self, *splits: str) -> list[Concept]:
-        return [concept for concept in self.concepts if concept.split in splits]
-
-    @cached_property
-    def test_concepts(self) -> list[Concept]:
-        """Concepts to initialise and fine-tune. Raises WeightgenError if a wanted split is empty."""
-        for split in self.cfg.splits:
-            if not self.split(split):
-                raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
-        return self.split(*self.cfg.splits)
-
-    def _spec(
-        self, stage: str, config: dict[str, Any], inputs: Iterable[Spec], label: str, subject: Any = None
-    ) -> Spec:
-        _, version, target = STAGES[stage]
-        identity = (stage, label)
-        if identity not in self._specs:
-            self._specs[identity] = Spec(stage, version, config, tuple(inputs), target, label, subject)
-        return self._specs[identity]
-
-    @cached_property
-    def photos(self) -> Spec:
-        source = instantiate(self.cfg.photos)
-        return self._spec(
-            "photos",
-            {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()},
-            [],
-            "photos",
-        )
-
-    def pairs(self, concept: Concept) -> Spec:
-        config = {
-            "editor": plain(self.cfg.editor),
-            "editor_version": get_class(self.cfg.editor._target_).version,
-            "prompt": concept.prompt,
-            "factors": [list(factor) for factor in concept.factors],
-        }
-        return self._spec("pairs", config, [self.photos], f"pairs {concept.name}", concept)
-
-    @cached_property
-    def base_spec(self) -> Spec:
-        """The base translator; its builder chooses representative concepts among these, so all are its inputs."""
-        cfg = self.cfg
-        config = {
-            **self._parts("translator", "discriminator", "text_encoder"),
-            "budget": plain(cfg.budget.base),
-            "sees": cfg.base,
-            "seed": cfg.build_seed,
-            "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
-        }
-        return self._spec("base", config, [self.pairs(c) for c in self.split("train")], f"base {cfg.base}")
-
-    def lora(self, concept: Concept) -> Spec:
-        """The concept's own LoRA: of the zoo for a train concept, longer trained (the ceiling) for any other."""
-        cfg = self.cfg
-        steps = cfg.budget.lora.steps if concept.split == "train" else cfg.budget.lora.steps_ceiling
-        options = {key: value for key, value in plain(cfg.budget.lora).items() if not key.startswith("steps")}
-        config = {"lora": self._lora(), "budget": options, "steps": steps, "seed": cfg.build_seed}
-        config |= self._parts("discriminator")
-        return self._spec(
-            "lora", config, [self.base_spec, self.pairs(concept)], f"lora {concept.name}", concept
-        )
-
-    @cached_property
-    def zoo(self) -> list[Concept]:
-        """The train concepts that the weight generator learns from. Raises WeightgenError if there are fewer than asked."""
-        train, size = self.split("train"), self.cfg.get("zoo")
-        if size is not None and not 2 <= size <= len(train):
-            raise WeightgenError(f"zoo={size}: choose 2 to {len(train)}, or more train concepts")
-        return train[:size]
-
-    @cached_property
-    def blocks(self) -> Spec:
-        """The zoo, cut, with the normaliser."""
-        loras = [self.lora(concept) for concept in self.zoo]
-        return self._spec("blocks", {"blocks": plain(self.cfg.blocks)}, loras, "blocks")
-
-    @cached_property
-    def denoiser(self) -> Spec:
-        config = {
-            **self._parts("denoiser", "text_encoder"),
-            "prediction": self.cfg.budget.denoiser.prediction,
-            "budget": plain(self.cfg.budget.denoiser),
-            "seed": self.cfg.build_seed,
-            "concepts": [[c.prompt, *c.paraphrases] for c in self.zoo],
-        }
-        return self._spec("denoiser", config, [self.blocks], "denoiser")
-
-    @cached_property
-    def generator(self) -> Spec:
-        """The network that generates: the denoiser, trained on in function space where budget.function.steps > 0."""
-        budget = plain(self.cfg.budget.function)
-        if not budget["steps"]:
-            return self.denoiser
-        config = {"budget": budget, "seed": self.cfg.build_seed}
-        inputs = [self.denoiser, *(self.pairs(concept) for concept in self.split("train"))]
-        return self._spec("function", config, inputs, "function")
-
-    def sibling(self, base: str) -> "Pipeline":
-        """The same configuration on another base."""
-        if base == self.cfg.base:
-            return self
-        return self._siblings.setdefault(base, Pipeline(OmegaConf.merge(self.cfg, {"base": base})))
-
-    def fitted(self, method: str) -> Spec:
-        """A regression from text to weights: fitted on the zoo, its freedom chosen on validation concepts."""
-        validation = self.split("validation")
-        config = {"init": self.method(method), "seed": self.cfg.build_seed, **self._parts("text_encoder")}
-        config["validation"] = [concept.prompt for concept in validation]
-        inputs = [self.blocks, *(self.lora(concept) for concept in validation)]
-        return self._spec("fit", config, inputs, f"fit {method}", method)
-
-    def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
-        """The initial LoRA of a method; None for one that starts from scratch."""
-        options, init = self.method(method), self.init_class(method)
-        if init.needs == "scratch":
-            return None
-        if (base := getattr(init, "base", None)) not in (None, self.cfg.base):
-            return self.sibling(base).init(method, concept, seed)
-        upstream = {
-            "base": lambda: [self.base_spec],
-            "blocks": lambda: [self.blocks],
-            "denoiser": lambda: [self.generator],
-            "lora": lambda: [self.lora(concept)],
-            "pairs": lambda: [self.base_spec, self.pairs(concept)],
-            "validation": lambda: [self.fitted(method), self.blocks],
-        }[init.needs]()
-        prompt = self.other(concept, seed).prompt if getattr(init, "shuffled", False) else concept.prompt
-        config = {"init": options, "lora": self._lora(), "prompt": prompt, "seed": seed}
-        config |= self._parts("text_encoder")
-        config |= {"sampler": plain(self.cfg.sampler)} if init.needs == "denoiser" else {}
-        return self._spec(
-            "init", config, upstream, f"init {method} {concept.name} {seed}", (method, concept, seed)
-        )
-
-    def finetune(self, method: str, concept: Concept, seed: int) -> Spec:
-        init = self.init(method, concept, seed)
-        budget = plain(self.cfg.budget.finetune)
-        schedules = {name: budget.pop(name) for name in ("scratch", "lora", "ceiling")}
-        needs = self.init_class(method).needs
-        kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
-        budget |= schedules[kind]
-        config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
-        config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
-        config |= {"lora": self._lora()} if init else {"scratch": self.scratch(method)}
-        inputs = [self.pairs(concept)] + ([init] if init else [])
-        return self._spec(
-            "finetune", config, inputs, f"finetune {method} {concept.name} {seed}", (method, concept, seed)
-        )
-
-    def other(self, concept: Concept, seed: int) -> Concept:
-        """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
-        peers = self.split(concept.split)
-        if len(peers) < 2:
-            raise WeightgenError(f"{concept.split} has one concept: prompts cannot be shuffled, add concepts")
-        return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]
-
-    def _parts(self, *groups: str) -> dict[str, Any]:
-        return {group: plain(self.cfg[group]) for group in groups}
-
-    def _lora(self) -> dict[str, Any]:
-        """Options of a LoRA; seeds=shared is what a LoRA without that option has."""
-        return {
-            key: value for key, value in plain(self.cfg.lora).items() if (key, value) != ("seeds", "shared")
-        }
-
-    def method(self, name: str) -> dict[str, Any]:
-        """conf/init/<name>.yaml, with the command line's `init.*` where it names this method."""
-        if name == self.cfg.init.name:
-            return plain(self.cfg.init)
-        path = Path(CONF) / "init" / f"{name}.yaml"
-        if not path.exists():
-            raise WeightgenError(
-                f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all"
-            )
-        return plain(OmegaConf.load(path))
-
-    def init_class(self, name: str) -> Any:
-        """The class of weightgen.inits (or its rivals) behind a method: says what it `needs`."""
-        return get_class(self.method(name)["_target_"])
-
-    def scratch(self, name: str) -> dict[str, Any]:
-        """The net that a method trains from scratch."""
-        return plain(self.cfg[getattr(self.init_class(name), "scratch", "scratch")])
-
-    @property
-    def methods(self) -> list[str]:
-        return all_methods() if self.cfg.methods == "all" else list(self.cfg.methods)
 
     def ensure(self, spec: Spec) -> Path:
         """The finished folder of `spec`; builds what is missing upstream, unless build_missing=false."""
@@ -302,19 +87,3 @@ def _work(container: dict[str, Any], spec: Spec) -> None:
     cfg = OmegaConf.create(container)
     prepare(cfg)
     Pipeline(cfg).ensure(spec)
-
-
-@cache
-def all_methods() -> list[str]:
-    """Every conf/init that is no control, in canonical order."""
-    from weightgen.evaluation.methods import ordered
-
-    targets = {path.stem: OmegaConf.load(path)._target_ for path in (Path(CONF) / "init").glob("*.yaml")}
-    return ordered(
-        name for name, target in targets.items() if not getattr(get_class(target), "control", False)
-    )
-
-
-def _class_and_options(node: DictConfig) -> dict[str, Any]:
-    """Options of a photo source without its folder: where photos lie is not what they are."""
-    return {key: value for key, value in plain(node).items() if key != "root"}

@@ -134,7 +134,8 @@ def run(cfg: DictConfig, folder: Path, common: dict[str, Any]) -> None:
     record = rows_path.with_suffix(".json")
     before = json.loads(record.read_text()) if record.exists() else {}
     if before.get("fingerprint") == fingerprint and rows_path.exists():
-        write_json(record, before | common)
+        if before | common != before:
+            write_json(record, before | common)
         log.info("%s: finished before", common["label"])
         return
     rows = finished_rows(pipelines)

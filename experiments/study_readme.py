@@ -11,6 +11,15 @@ from weightgen.evaluation.summary import collect
 
 Rows = list[dict[str, Any]]
 Results = list[ResultRow]
+GAP_CLOSED = (
+    "Gap closed: how much of the way from the base with LoRA at zero to the concept's own trained LoRA an "
+    "initialisation covers before any fine-tuning, on L1 to the targets, with its 95 % bootstrap interval over "
+    "concepts and seeds; each value has its own zero and its own trained LoRA where the axis changes them."
+)
+PAIRED = (
+    "A paired difference takes the same resamples of concepts and seeds at both values. Best and worst are chosen "
+    "by the result, which flatters the difference where there are many values."
+)
 
 
 def readme(
@@ -29,12 +38,7 @@ def readme(
         *plan["notes"],
         *(f"`{plan['axis']}={r['value']}` could not be had: {r['reason']}" for r in absent),
     ]
-    notes.append(
-        "Gap closed: how much of the way from the base with LoRA at zero to the concept's own trained LoRA an "
-        "initialisation covers before any fine-tuning, on L1 to the targets, with its 95 % bootstrap interval over "
-        "concepts and seeds; each value has its own zero and its own trained LoRA where the axis changes them. The paired difference takes "
-        "the same resamples at both values; best and worst being chosen by the result, it flatters where values are many."
-    )
+    notes += [GAP_CLOSED, PAIRED]
     parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
     return "\n\n".join(parts) + "\n"
 

@@ -23,13 +23,9 @@ def test_a_full_disk_is_explained_with_its_remedy(error: Exception) -> None:
 
 
 def test_an_expected_error_is_found_beneath_its_wrappers() -> None:
-    try:
-        try:
-            raise DataError("photo x.jpg is broken: remove it")
-        except DataError as cause:
-            raise RuntimeError("Error in call to target") from cause
-    except RuntimeError as wrapped:
-        assert explain(wrapped) == "photo x.jpg is broken: remove it"
+    wrapped = RuntimeError("Error in call to target")
+    wrapped.__cause__ = DataError("photo x.jpg is broken: remove it")
+    assert explain(wrapped) == "photo x.jpg is broken: remove it"
 
 
 def test_a_bug_is_not_explained_away() -> None:

@@ -49,15 +49,11 @@ class RowAdam:
     ) -> AdamRows:
         """gradient: (C, P). steps: each row's updates so far; rates: each row's factor on the learning rate."""
         weights, mean, square = rows
-        host = torch.tensor(  # in float64 on the host, as torch does: no device round trip
-            [
-                [self.lr * rate / (1 - self.beta1 ** (step + 1)), (1 - self.beta2 ** (step + 1)) ** 0.5]
-                + [1 - self.lr * rate * self.decay]
-                for step, rate in zip(steps, rates, strict=True)
-            ],
-            dtype=torch.float64,
-        ).to(weights.dtype)
-        size, root, keep = to_device(host, weights.device).split(1, 1)
+        sizes = [self.lr * rate / (1 - self.beta1 ** (s + 1)) for s, rate in zip(steps, rates, strict=True)]
+        roots = [(1 - self.beta2 ** (step + 1)) ** 0.5 for step in steps]
+        keeps = [1 - self.lr * rate * self.decay for rate in rates]
+        host = torch.tensor([sizes, roots, keeps], dtype=weights.dtype)  # computed in float64, as torch does
+        size, root, keep = to_device(host, weights.device)[..., None]
         if self.decay and self.decoupled:
             weights = weights * keep
         elif self.decay:

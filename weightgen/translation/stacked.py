@@ -39,12 +39,10 @@ class StackedLora(nn.Module):
 
     def _hook(self, name: str, shared: str):
         def add_low_rank(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            b = self._factors[f"{name}.B"]
+            b = self.scaling[name] * self._factors[f"{name}.B"]  # scales C * out * r numbers, not the images
             a = self._factors.get(f"{name}.A")
             apply = _conv if isinstance(layer, nn.Conv2d) else _linear
-            return output + self.scaling[name] * apply(
-                layer, inputs[0], getattr(self, shared) if a is None else a, b
-            )
+            return output + apply(layer, inputs[0], getattr(self, shared) if a is None else a, b)
 
         return add_low_rank
 

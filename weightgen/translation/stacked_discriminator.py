@@ -53,9 +53,8 @@ class StackedDiscriminator(nn.Module):
                 parameters, source, image
             ).flatten(0, 1)
         singles = ({name: p[c] for name, p in parameters.items()} for c in range(len(rows)))
-        return torch.cat(
-            [functional_call(self.template, p, pair) for p, *pair in zip(singles, source, image, strict=True)]
-        )
+        each = zip(singles, source, image, strict=True)
+        return torch.cat([functional_call(self.template, p, (s, x)) for p, s, x in each])
 
     def _grouped(self, parameters: dict[str, Tensor], x: Tensor, concepts: int) -> Tensor:
         x = x.unflatten(0, (concepts, -1)).transpose(0, 1).flatten(1, 2)  # (B, C * channels, H, W)
