@@ -180,9 +180,10 @@ def test_in_double_precision_it_is_the_same_after_long_training(monkeypatch):
 
 @pytest.mark.parametrize("form", ["grouped", "vmap"])  # loop is the CPU's default
 def test_every_form_of_the_discriminators_trains_the_same(form):
-    module, results = fleet(TWENTY, form=form)
+    module, results = fleet(TWENTY, "ab", form=form)
+    assert module.stacked.grouped
     run(module)
-    assert_solo(results, TWENTY)
+    assert_solo(results, TWENTY, train="ab")
 
 
 def test_concepts_enter_late_and_leave_when_finished():

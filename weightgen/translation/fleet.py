@@ -64,7 +64,7 @@ class FleetModule(pl.LightningModule):
     lora: name -> its starting factors (as of `lora_state`); None is A at the shared seed, B = 0.
     check_every: fleet steps between looks at the losses, which with the concepts' leaving are the loop's only waits
     for the device; until the look a diverged concept trains on, to nobody's harm.
-    form: of StackedDiscriminator.
+    form: of StackedDiscriminator; "loop" loops over the A convolutions too. None is the device's default.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class FleetModule(pl.LightningModule):
         if any(isinstance(module, _BatchNorm) and module.training for module in base.modules()):
             raise ValueError("batch norm in training mode would mix the concepts: call base.eval() first")
         self.automatic_optimization = False
-        self.stacked = StackedLora(base, spec)
+        self.stacked = StackedLora(base, spec, None if form is None else form != "loop")
         self.schedules = [Schedule(warmup_steps, decay_start, steps) for steps in concepts.values()]
         self.batches, self.on_leave, self.check_every = batches, on_leave, check_every
         self.new_lora, self.new_discriminator = lora, discriminator

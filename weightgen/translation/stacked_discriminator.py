@@ -10,6 +10,7 @@ from torch.nn.functional import conv2d, group_norm
 from weightgen.translation.discriminator import PatchDiscriminator
 
 FORMS = ("grouped", "vmap", "loop")
+# of 64 px fleet steps on CPU (C = 2 to 8) the loop took 7 to 9 % less than the others
 DEFAULT_FORM = {"cpu": "loop"}
 
 
@@ -17,7 +18,8 @@ class StackedDiscriminator(nn.Module):
     """Logits of C discriminators of one architecture; equals C separate modules (to float rounding).
 
     form: "grouped" (one grouped convolution a layer; PatchDiscriminator only), "vmap" (any module of (source,
-    image) that torch.func takes), "loop" (one concept after the other), None for the device's measured default.
+    image) that torch.func takes), "loop" (one concept after the other), None for the device's default: loop on CPU,
+    as measured; elsewhere grouped, or vmap where that does not apply.
     """
 
     def __init__(self, template: nn.Module, form: str | None = None) -> None:
