@@ -32,7 +32,7 @@ $(READY): pyproject.toml .ci/constraints.txt
 	@touch $@
 
 demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
-	$(BIN)/python -m experiments.evaluate experiment=demo $(ARGS)
+	$(BIN)/python -m experiments.evaluate $(ARGS) experiment=demo
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -41,10 +41,10 @@ lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 $(STAGES): setup
-	$(BIN)/python -m experiments.$(APP_$@) experiment=$(EXP) $(ARGS)
+	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
 
 sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
-	$(BIN)/python -m experiments.finetune -m experiment=$(EXP) $(ARGS)
+	$(BIN)/python -m experiments.finetune -m $(ARGS) experiment=$(EXP)
 
 study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
 	$(BIN)/python -m experiments.study $(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS)

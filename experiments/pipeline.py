@@ -28,11 +28,12 @@ class Pipeline(StageGraph):
         self.store = Store(cfg.paths.artifacts)
 
     def ensure(self, spec: Spec) -> Path:
-        """The finished folder of `spec`; builds what is missing upstream, unless build_missing=false."""
+        """The finished folder of `spec`; builds what is missing upstream (build_missing=false: of its make target alone)."""
         if self.store.has(spec):
             return self.store.require(spec)
         for upstream in spec.inputs:
-            self.ensure(upstream) if self.cfg.build_missing else self.store.require(upstream)
+            own = self.cfg.build_missing or upstream.target == spec.target
+            self.ensure(upstream) if own else self.store.require(upstream)
         build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
         return self.store.ensure(spec, lambda folder: build(self, spec, folder))
 

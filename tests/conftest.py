@@ -86,7 +86,7 @@ class Runs:
         paths = [f"paths.artifacts={self.folder}/artifacts", f"paths.reports={self.folder}/reports"]
         paths += [f"logger.folder={self.folder}", f"hydra.run.dir={self.folder}/outputs/{app}"]
         paths += [f"hydra.sweep.dir={self.folder}/outputs/{app}-sweep"]
-        command = [sys.executable, "-m", f"experiments.{app}", "experiment=smoke", *paths, *overrides]
+        command = [sys.executable, "-m", f"experiments.{app}", *overrides, "experiment=smoke", *paths]
         result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **options)
         if check and result.returncode:
             pytest.fail(f"{app} {overrides} exited {result.returncode}:\n{result.stdout}\n{result.stderr}")

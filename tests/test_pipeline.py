@@ -152,7 +152,7 @@ def test_a_second_run_builds_nothing(smoke) -> None:
     started = time.perf_counter()
     smoke("evaluate")
     assert time.perf_counter() - started < 60
-    assert {p: p.stat().st_mtime_ns for p in (smoke.folder / "artifacts").rglob("*.safetensors")} == before
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
 def test_three_lines_give_a_translator(smoke) -> None:

@@ -58,6 +58,11 @@ class Translator:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise DataError(f"images have shape {tuple(images.shape)}; a translator wants (N, 3, H, W)")
+        if any(side % self.model.multiple for side in images.shape[2:]):
+            raise DataError(
+                f"images are {tuple(images.shape[2:])} px: this translator wants sides that divide by "
+                f"{self.model.multiple}"
+            )
         as_bytes = (
             images if images.dtype == torch.uint8 else (images.clamp(0, 1) * 255).round().to(torch.uint8)
         )
@@ -130,11 +135,10 @@ def build(description: Mapping[str, Any]) -> Any:
     """
     arguments = dict(description)
     module, _, name = str(arguments.pop("_target_")).rpartition(".")
-    found = (
-        getattr(importlib.import_module(module), name, None) if module.split(".")[0] == "weightgen" else None
-    )
-    if not isinstance(found, type) or found.__module__ != module:
+    ours = module.split(".")[0] == "weightgen"
+    found = getattr(importlib.import_module(module), name, None) if ours else None
+    if not isinstance(found, type) or not found.__module__.startswith("weightgen."):
         raise WeightgenError(
-            f"{module}.{name} is no class of weightgen; a saved generator may name nothing else"
+            f"{module}.{name} is not part of weightgen: a saved generator may only name its classes"
         )
     return found(**arguments)
