@@ -86,7 +86,9 @@ class Runs:
         paths = [f"paths.artifacts={self.folder}/artifacts", f"paths.reports={self.folder}/reports"]
         paths += [f"logger.folder={self.folder}", f"hydra.run.dir={self.folder}/outputs/{app}"]
         paths += [f"hydra.sweep.dir={self.folder}/outputs/{app}-sweep"]
-        command = [sys.executable, "-m", f"experiments.{app}", *overrides, "experiment=smoke", *paths]
+        flags = [word for word in overrides if word == "-m"]  # argparse wants them before the overrides
+        changes = [word for word in overrides if word != "-m"]
+        command = [sys.executable, "-m", f"experiments.{app}", *flags, "experiment=smoke", *paths, *changes]
         result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **options)
         if check and result.returncode:
             pytest.fail(f"{app} {overrides} exited {result.returncode}:\n{result.stdout}\n{result.stderr}")
