@@ -5,17 +5,16 @@ frozen base and scored on the concept's pairs, and that loss flows back through 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import IterableDataset
 
+from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.module import masked_mse, seeded
 from weightgen.diffusion.sampler import to_x0
 from weightgen.translation.module import to_signed
@@ -73,7 +72,7 @@ class FunctionBatches(IterableDataset):
             step += 1
 
 
-class FunctionSpaceModule(pl.LightningModule):
+class FunctionSpaceModule(AveragedModule):
     """One-step generation, trained through the frozen base: loss = L1(translator(source), target), images in [-1, 1].
 
     weight_loss: weight of the usual squared error to the concept's own zoo set, which keeps the generator near weights that
@@ -94,23 +93,15 @@ class FunctionSpaceModule(pl.LightningModule):
         decay_steps: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.denoiser = denoiser
+        super().__init__(denoiser, optimizer, get_ema_multi_avg_fn(ema_decay))
         self.scheduler = scheduler
         self.stacked = stacked
         self.layout = layout
         self.normalizer = normalizer
-        self.optimizer = optimizer
         self.weight_loss = weight_loss
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
         self.register_buffer("valid", layout.valid(), persistent=False)
-        self.ema = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)).requires_grad_(False)
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The denoiser with exponentially averaged weights."""
-        return self.ema.module
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         concepts, photos = batch["source"].shape[:2]
@@ -130,16 +121,6 @@ class FunctionSpaceModule(pl.LightningModule):
         weight = masked_mse(x_0, batch["own"], self.valid.expand_as(x_0))
         self.last_losses = {"train/l1": image.detach(), "train/weight": weight.detach()}
         return image + self.weight_loss * weight
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The step, then the average: before any callback saves a checkpoint."""
-        super().optimizer_step(*args, **kwargs)
-        self.ema.update_parameters(self.denoiser)
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.optimizer(self.denoiser.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step as a share of the optimizer's own: linear warm-up, then linear decay to a tenth."""

@@ -7,13 +7,12 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
+from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.sampler import check_prediction, to_x0
 
 
@@ -22,7 +21,7 @@ def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return ((prediction - target).square() * valid).sum() / valid.sum().clamp(min=1)
 
 
-class BlockDiffusionModule(pl.LightningModule):
+class BlockDiffusionModule(AveragedModule):
     """Trains `denoiser`; `averaged` is what to export.
 
     scheduler: prediction type "sample" or "v_prediction" (ValueError for epsilon); optimizer: parameters ->
@@ -49,7 +48,6 @@ class BlockDiffusionModule(pl.LightningModule):
         blocks_per_sample: int | None = None,
         seed: int = 0,
     ):
-        super().__init__()
         check_prediction(scheduler)
         if blocks_per_sample is not None and blocks_per_sample < 1:
             raise ValueError(f"blocks_per_sample={blocks_per_sample}: at least 1, or null for all blocks")
@@ -58,21 +56,14 @@ class BlockDiffusionModule(pl.LightningModule):
                 raise ValueError(f"{name}={share}: a share, from 0 to 1")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay={ema_decay}: from 0 (the last weights) to below 1")
-        self.denoiser = denoiser
+        super().__init__(denoiser, optimizer, _ema(ema_decay))
         self.scheduler = scheduler
-        self.optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.decay_steps = decay_steps
         self.terminal_fraction = terminal_fraction
         self.text_dropout = text_dropout
         self.blocks_per_sample = blocks_per_sample
         self.seed = seed
-        self.ema = AveragedModel(denoiser, multi_avg_fn=_ema(ema_decay)).requires_grad_(False)
-
-    @property
-    def averaged(self) -> nn.Module:
-        """The denoiser with exponentially averaged weights: the one to export and sample from."""
-        return self.ema.module
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         trainer = self.trainer
@@ -137,16 +128,6 @@ class BlockDiffusionModule(pl.LightningModule):
         output = self.denoise(self.averaged, noise, t, batch, batch["text_mask"])
         error = masked_mse(to_x0(self.scheduler, output, noise, t), x_0, batch["valid"])
         self.log("val/one_step_mse", error, prog_bar=True, batch_size=len(x_0))
-
-    def optimizer_step(self, *args: object, **kwargs: object) -> None:
-        """The step, then the average: before any callback saves a checkpoint, so that a resumed run misses no update."""
-        super().optimizer_step(*args, **kwargs)
-        self.ema.update_parameters(self.denoiser)
-
-    def configure_optimizers(self) -> dict:
-        optimizer = self.optimizer(self.denoiser.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step, as a share of the optimizer's own."""

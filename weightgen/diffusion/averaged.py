@@ -1,0 +1,47 @@
+"""What every training of a denoiser shares: averaged weights, and a learning rate that is a function of the step."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+
+class AveragedModule(pl.LightningModule):
+    """Trains `denoiser` with `optimizer`, its rate scaled by `rate(step)`; `averaged` is what to export.
+
+    average: a multi_avg_fn of AveragedModel.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        average: Callable[..., None],
+    ) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.optimizer = optimizer
+        self.ema = AveragedModel(denoiser, multi_avg_fn=average).requires_grad_(False)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The denoiser with exponentially averaged weights: the one to export and sample from."""
+        return self.ema.module
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step, as a share of the optimizer's own; constant unless a subclass says otherwise."""
+        return 1.0
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """The step, then the average: before any callback saves a checkpoint, so that a resumed run misses none."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.denoiser)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.denoiser.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
