@@ -20,8 +20,9 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_names_real_classes(group: str, option: str) -> None:
-    cfg = composed(f"{group}={option}", "photos.root=somewhere" if option == "folder" else "seed=0")
-    node = cfg[group] if group != "experiment" else cfg
+    plus = "+" if group == "variant" else ""
+    cfg = composed(f"{plus}{group}={option}", "photos.root=somewhere" if option == "folder" else "seed=0")
+    node = cfg if group in ("experiment", "variant") else cfg[group]
     targets = [n for n in _nodes(node) if "_target_" in n]
     for target in targets:
         known = inspect.signature(get_class(target["_target_"])).parameters
@@ -63,3 +64,12 @@ def test_the_paper_recipe_has_the_papers_sizes() -> None:
     assert cfg.budget.finetune.scratch.steps * epochs == 200
     assert cfg.budget.finetune.lora.steps * epochs == 100
     assert 20 in [point * epochs for point in cfg.budget.finetune.lora.points]
+
+
+@pytest.mark.parametrize("recipe", ["smoke", "demo", "toy"])
+def test_the_published_design_is_one_override_away(recipe: str) -> None:
+    cfg = composed(f"experiment={recipe}", "+variant=paper")
+    assert cfg.recipe == recipe and cfg.paths.reports != "reports"
+    assert (cfg.lora.train, cfg.denoiser._target_.rsplit(".", 1)[1]) == ("ab", "BlockUNet1d")
+    assert (cfg.translator.skips, cfg.translator.positions) == ("none", 0)
+    assert (cfg.budget.function.steps, cfg.budget.finetune.trainable) == (0, "lora")

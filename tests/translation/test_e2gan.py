@@ -1,11 +1,13 @@
 """The E2GAN generator: shapes, what the prompt may and may not change, and its adapter map."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from weightgen.translation import E2GANGenerator
-from weightgen.translation.e2gan import Upsample, position_code
+from weightgen.translation.e2gan import Upsample, grid_code, position_code
 
 
 def generator(**options) -> E2GANGenerator:
@@ -83,3 +85,44 @@ def test_adapter_map_names_each_sampling_transformer_and_output_layer_once(downs
     names = [name for layers in kinds.values() for name in layers]
     assert len(set(names)) == len(names)
     assert not any(name.startswith(("stem", "encode", "decode")) for name in names)
+
+
+@torch.no_grad()
+def test_the_grid_code_is_a_known_sine_of_the_pixel_centres():
+    code = grid_code(8, 4, 2, torch.device("cpu"))
+    assert code.shape == (1, 8, 8, 4)
+    centre = torch.tensor(math.pi / 4)  # the third pixel centre of 4 is at 2.5 / 4 of the side
+    torch.testing.assert_close(code[0, 4, 0, 2], (5 * centre).sin())  # columns, one cycle
+    torch.testing.assert_close(code[0, 3, 5, 0], (11 * centre).cos())  # rows, two cycles, centre 5.5 / 8
+    assert torch.equal(code[0, :4, :, 0], code[0, :4, :, 3])  # row codes know no column
+
+
+@torch.no_grad()
+def test_positions_let_equal_patches_come_out_differently():
+    flat, text = torch.zeros(1, 3, 64, 64), prompt(1)
+    inside = (slice(None), slice(None), slice(24, 40), slice(24, 40))  # away from the padding at the border
+    net = generator(positions=3, resnet_blocks=0)
+    for block in net.transformer:  # its own position code would count too
+        block.forward = lambda x, *text: x
+    assert net(flat, *text)[inside].std() > 1e-3
+    net = generator(positions=0, resnet_blocks=0)
+    for block in net.transformer:
+        block.forward = lambda x, *text: x
+    assert net(flat, *text)[inside].flatten(2).std(-1).max() < 0.1 * net(flat, *text).flatten(2).std(-1).max()
+
+
+@torch.no_grad()
+def test_skips_carry_full_resolution_detail_past_the_bottleneck():
+    images, text = torch.rand(1, 3, 16, 16), prompt(1)
+    with_skips, without = generator(positions=0), generator(positions=0, skips="none")
+    without.load_state_dict(with_skips.state_dict())  # they have the same parameters
+    for net in (with_skips, without):
+        net.up_inner.forward = lambda x: x.new_zeros(1, 16, 8, 8)  # cut the way through the bottleneck
+    other = images.flip(-1)
+    assert torch.equal(without(images, *text), without(other, *text))
+    assert not torch.allclose(with_skips(images, *text), with_skips(other, *text), atol=1e-4)
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ValueError, match="skips is add or none"):
+        generator(skips="concat")
