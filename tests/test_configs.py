@@ -69,7 +69,8 @@ def test_the_paper_recipe_has_the_papers_sizes() -> None:
 @pytest.mark.parametrize("recipe", ["smoke", "demo", "toy"])
 def test_the_published_design_is_one_override_away(recipe: str) -> None:
     cfg = composed(f"experiment={recipe}", "+variant=paper")
-    assert cfg.recipe == recipe and cfg.paths.reports != "reports"
+    assert cfg.recipe == recipe
+    assert cfg.paths.reports != "reports"
     assert (cfg.lora.train, cfg.denoiser._target_.rsplit(".", 1)[1]) == ("ab", "BlockUNet1d")
     assert (cfg.translator.skips, cfg.translator.positions) == ("none", 0)
     assert (cfg.budget.function.steps, cfg.budget.finetune.trainable) == (0, "lora")
