@@ -23,28 +23,18 @@ from experiments._load import (
     text_features,
 )
 from experiments.pipeline import Pipeline
-from experiments.train_denoiser import new_denoiser
+from experiments.train_denoiser import block_generator
+from experiments.train_guide import new_guide
 from weightgen.artifacts import Spec
-from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError
 from weightgen.evidence import Evidence
-from weightgen.generator import BlockGenerator, WeightGenerator, contiguous
+from weightgen.generator import WeightGenerator, contiguous
+from weightgen.guided import Guide
 from weightgen.inits import WeightSpace
 from weightgen.translation.lora import inject_lora, lora_state
 from weightgen.weights import BlockLayout
 
 log = logging.getLogger(__name__)
-
-
-def block_generator(pipeline: Pipeline) -> BlockGenerator:
-    """The weight generator of a finished run."""
-    _, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
-    denoiser = new_denoiser(pipeline, layout)
-    denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.generator) / "denoiser.safetensors"))
-    sampler = Sampler(
-        make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps
-    )
-    return BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
 
 
 def weight_generator(pipeline: Pipeline) -> WeightGenerator:
@@ -75,9 +65,18 @@ def weight_space(pipeline: Pipeline, spec: Spec) -> tuple[WeightSpace, BlockLayo
         given["generator"] = block_generator(pipeline)
     if "fit" in stages:
         given["fitted"] = tensors(store.require(find(spec, "fit")) / "fit.safetensors")
+    if "guide" in stages:
+        given["guide"] = load_guide(pipeline, find(spec, "guide"))
     if "pairs" in stages:
         given["evidence"] = evidence(pipeline, spec, model, layout)
     return WeightSpace(**given), layout
+
+
+def load_guide(pipeline: Pipeline, spec: Spec) -> Guide:
+    """The trained refiner with the base that it looks through."""
+    guide = new_guide(pipeline, spec)
+    guide.refiner.load_state_dict(tensors(pipeline.store.require(spec) / "refiner.safetensors"))
+    return guide.eval().requires_grad_(False)
 
 
 def validation_space(pipeline: Pipeline, layout: BlockLayout, loras: list[Spec]) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ STAGES = {
     "blocks": ("experiments.build_blocks", 1, "blocks"),
     "denoiser": ("experiments.train_denoiser", 1, "denoiser"),
     "function": ("experiments.tune_denoiser", 1, "denoiser"),
+    "guide": ("experiments.train_guide", 1, "denoiser"),
     "fit": ("experiments.generate_init", 1, "init"),
     "init": ("experiments.generate_init", 1, "init"),
     "finetune": ("experiments.finetune", 1, "finetune"),
@@ -144,6 +145,14 @@ class StageGraph:
         inputs = [self.denoiser, *(self.pairs(concept) for concept in self.split("train"))]
         return self._spec("function", config, inputs, "function")
 
+    @cached_property
+    def guide(self) -> Spec:
+        """The refiner behind `guided`, trained on train concepts through the frozen base and generator."""
+        config = {**self._parts("refiner", "text_encoder", "sampler"), "seed": self.cfg.build_seed}
+        config["budget"] = plain(self.cfg.budget.guide)
+        inputs = [self.generator, *(self.pairs(concept) for concept in self.split("train"))]
+        return self._spec("guide", config, inputs, "guide")
+
     def sibling(self, base: str) -> Self:
         """The same configuration on another base."""
         if base == self.cfg.base:
@@ -169,6 +178,7 @@ class StageGraph:
             "base": lambda: [self.base_spec],
             "blocks": lambda: [self.blocks],
             "denoiser": lambda: [self.generator],
+            "guide": lambda: [self.generator, self.guide, self.pairs(concept)],
             "lora": lambda: [self.lora(concept)],
             "pairs": lambda: [self.base_spec, self.pairs(concept)],
             "validation": lambda: [self.fitted(method), self.blocks],
@@ -176,7 +186,7 @@ class StageGraph:
         prompt = self.other(concept, seed).prompt if getattr(init, "shuffled", False) else concept.prompt
         config = {"init": options, "lora": self._lora(), "prompt": prompt, "seed": seed}
         config |= self._parts("text_encoder")
-        config |= {"sampler": plain(self.cfg.sampler)} if init.needs == "denoiser" else {}
+        config |= {"sampler": plain(self.cfg.sampler)} if init.needs in ("denoiser", "guide") else {}
         return self._spec(
             "init", config, upstream, f"init {method} {concept.name} {seed}", (method, concept, seed)
         )

@@ -23,6 +23,7 @@ from experiments._load import (
     pair_tensors,
     reference,
     seeded,
+    tensors,
     text_encoder,
     text_features,
 )
@@ -46,6 +47,17 @@ def new_denoiser(pipeline: Pipeline, layout: BlockLayout, seed: int = 0) -> nn.M
     """An untrained denoiser for a layout."""
     size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(pipeline.cfg).dim}
     return seeded(seed, pipeline.cfg.denoiser, **size)
+
+
+def block_generator(pipeline: Pipeline) -> BlockGenerator:
+    """The weight generator of a finished run."""
+    _, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
+    denoiser = new_denoiser(pipeline, layout)
+    denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.generator) / "denoiser.safetensors"))
+    sampler = Sampler(
+        make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps
+    )
+    return BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
 
 
 def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def test_an_init_may_be_trained_on_without_touching_the_zoo(init):
 
 def test_what_each_init_is_built_from():
     needs = {ZeroInit: "base", MeanInit: "blocks", NearestInit: "blocks", GeneratedInit: "denoiser"}
-    needs |= {TrainedInit: "lora", Pix2PixInit: "scratch"}
+    needs |= {TrainedInit: "lora", Pix2PixInit: "scratch", inits.GuidedInit: "guide"}
     assert {init: init.needs for init in needs} == needs
     classes = [c for name, c in inspect.getmembers(inits, inspect.isclass) if c.__module__ == inits.__name__]
     tested = {*needs, WeightSpace, inits.LoraInit}

@@ -3,10 +3,11 @@
 Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it
 says so, as pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks",
 "denoiser" or "lora"; "validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of
-the concept's pairs to "base". Optional class attributes: `base = "all"` for an init defined by that base
-alone, `scratch` for the config node of the net that trains from scratch, `control = True` for what is no
-rival (`methods=all` leaves it out), `shuffled = True` to be given the text of another concept. An init with
-`fit(space, seed) -> dict[str, Tensor]` is fitted once and then reads `space.fitted`.
+the concept's pairs to "base", "guide" adds them and a trained refiner to "denoiser". Optional class
+attributes: `base = "all"` for an init defined by that base alone, `scratch` for the config node of the net
+that trains from scratch, `control = True` for what is no rival (`methods=all` leaves it out), `shuffled =
+True` to be given the text of another concept. An init with `fit(space, seed) -> dict[str, Tensor]` is fitted
+once and then reads `space.fitted`.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from weightgen.errors import WeightgenError
 from weightgen.evidence import Evidence
 from weightgen.generator import BlockGenerator
+from weightgen.guided import Guide
 from weightgen.text import TextFeatures
 
 
@@ -28,7 +31,7 @@ class WeightSpace:
 
     `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone. Validation
     concepts' sets (V, K, D) and features (V, E') only choose a regression's penalty or stop; `fitted` is what
-    its `fit` returned. `evidence` holds pairs of the new concept.
+    its `fit` returned. `evidence` holds pairs of the new concept, `guide` what turns their gradients into weights.
     """
 
     zero: Tensor
@@ -40,6 +43,7 @@ class WeightSpace:
     validation_pooled: Tensor | None = None
     fitted: Mapping[str, Tensor] | None = None
     evidence: Evidence | None = None
+    guide: Guide | None = None
 
 
 class LoraInit(Protocol):
@@ -90,6 +94,31 @@ class GeneratedInit:
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         return space.generator(text, noise)[0]
+
+
+class GuidedInit:
+    """The generated set, refined in `rounds` rounds by the gradient of the L1 loss on `pairs` of the concept's pairs.
+
+    start: "generated", or "zero" for LoRA zero. Its rival at equal gradients is `few_steps`.
+    """
+
+    needs: ClassVar[str] = "guide"
+
+    def __init__(self, pairs: int = 4, rounds: int = 3, start: str = "generated") -> None:
+        if pairs < 1 or rounds < 1 or start not in ("generated", "zero"):
+            raise WeightgenError(
+                f"init.pairs={pairs}, init.rounds={rounds}, init.start={start}: pairs and rounds must be positive, "
+                "start generated or zero"
+            )
+        self.pairs, self.rounds, self.start = pairs, rounds, start
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        evidence = space.evidence.first(self.pairs)
+        start = space.generator(text, noise) if self.start == "generated" else space.zero[None]
+        batch = {"source": evidence.source[None], "target": evidence.target[None]}
+        batch |= {"tokens": text.tokens, "text_mask": text.mask}
+        *_, refined = space.guide.rounds(start, batch, self.pairs, self.rounds)
+        return refined[0]
 
 
 class TrainedInit:

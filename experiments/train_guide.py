@@ -1,0 +1,86 @@
+"""Stage 5c: the refiner behind `init=guided`, which reads gradients of a few pairs. Built where a method needs it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from safetensors.torch import save_file
+
+from experiments._load import (
+    concept_texts,
+    find,
+    load_base,
+    load_blocks,
+    lora_spec,
+    pair_tensors,
+    seeded,
+    text_encoder,
+)
+from experiments._training import fit, tracked
+from experiments.pipeline import Pipeline
+from experiments.train_denoiser import block_generator
+from weightgen.artifacts import Spec
+from weightgen.functional import FunctionBatches
+from weightgen.generator import contiguous
+from weightgen.guided import Guide
+from weightgen.guided_training import GuidedModule
+from weightgen.translation import inject_lora, lora_state
+from weightgen.translation.stacked import StackedLora
+
+
+def new_guide(pipeline: Pipeline, spec: Spec) -> Guide:
+    """An untrained refiner around the base and layout of a `guide` spec."""
+    cfg, store = pipeline.cfg, pipeline.store
+    _, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
+    size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(cfg).dim}
+    refiner = seeded(cfg.build_seed, cfg.refiner, **size)
+    base = load_base(pipeline, store.require(find(spec, "base")))
+    return Guide(refiner, StackedLora(base, lora_spec(cfg)), layout, normalizer)
+
+
+def build_guide(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+    """refiner.safetensors: its averaged weights; metrics: L1 (in [-1, 1] units) after each round of the last steps."""
+    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.guide, pipeline.store
+    zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
+    known = {concept.name: concept for concept in pipeline.split("train")}
+    concepts = [known[entry.concept] for entry in zoo.entries]
+    text, rows = concept_texts(pipeline, concepts)
+    pairs = [pair_tensors(pipeline, concept) for concept in concepts]
+    batches = FunctionBatches(
+        pairs[0][0]["train"],
+        [targets["train"] for _, targets in pairs],
+        zoo.blocks,
+        text.tokens,
+        text.mask,
+        rows,
+        budget.concepts,
+        max(budget.pairs) + budget.query,
+        seed=cfg.build_seed,
+        steps=budget.steps,
+    )
+    guide = new_guide(pipeline, spec)
+    zero = inject_lora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg))
+    module = GuidedModule(
+        guide,
+        block_generator(pipeline),
+        layout.to_blocks(lora_state(zero)),
+        instantiate(budget.optimizer),
+        pairs=list(budget.pairs),
+        rounds=budget.rounds,
+        query=budget.query,
+        ema_decay=budget.ema_decay,
+        warmup_steps=budget.warmup_steps,
+        decay_steps=budget.steps,
+        seed=cfg.build_seed,
+    )
+    start = time.perf_counter()
+    with tracked(cfg, spec, folder) as loggers:
+        fit(cfg, module, batches, folder, loggers, label="guide")
+    seconds = time.perf_counter() - start
+    save_file(contiguous(module.averaged.state_dict()), folder / "refiner.safetensors")
+    parameters = sum(p.numel() for p in module.averaged.parameters())
+    return {"seconds": seconds, "steps": budget.steps, "parameters": parameters}
+
+
+BUILDERS = {"guide": build_guide}
