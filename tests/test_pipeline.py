@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -149,9 +148,7 @@ def test_the_smoke_run_leaves_every_report(smoke) -> None:
 
 def test_a_second_run_builds_nothing(smoke) -> None:
     before = {p: p.stat().st_mtime_ns for p in (smoke.folder / "artifacts").rglob("*.safetensors")}
-    started = time.perf_counter()
     smoke("evaluate")
-    assert time.perf_counter() - started < 60
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
 
 
