@@ -132,6 +132,25 @@ def test_running_out_of_memory_between_the_two_updates_undoes_the_first(monkeypa
     assert_solo(results, steps)
 
 
+def test_a_concept_that_may_not_be_claimed_is_left_to_others():
+    asked = []
+
+    def claim(name: str) -> bool:
+        asked.append((name, module.fleet_step))
+        return name != "green"
+
+    steps = {"red": 4, "green": 5, "blue": 3}
+    module, results = fleet(steps, size=1, claim=claim)
+    assert module.remaining == 12
+    for step in range(2):
+        module.training_step(step, step)
+    assert module.remaining == 12 - 2
+    run(module)
+    assert asked == [("red", 0), ("green", 4), ("blue", 4)]
+    assert module.remaining == 0
+    assert_solo(results, {"red": 4, "blue": 3})
+
+
 def test_concepts_may_start_from_their_own_factors():
     steps = {"green": 6, "blue": 6}
     states = {n: lora_state(inject_lora(base(), spec("ab", NAMES.index(n), own=True))) for n in steps}
