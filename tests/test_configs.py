@@ -63,3 +63,9 @@ def test_the_paper_recipe_has_the_papers_sizes() -> None:
     assert cfg.budget.finetune.scratch.steps * epochs == 200
     assert cfg.budget.finetune.lora.steps * epochs == 100
     assert 20 in [point * epochs for point in cfg.budget.finetune.lora.points]
+
+
+@pytest.mark.parametrize("strategy", [option for group, option in OPTIONS if group == "strategy"])
+def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> None:
+    assert composed(f"strategy={strategy}").fleet.size >= 1
+    assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3

@@ -204,7 +204,7 @@ def test_stacked_discriminators_equal_separate_ones_with_their_gradients(form):
         torch.testing.assert_close(row, by_hand, atol=1e-3, rtol=1e-4)
 
 
-def test_refusals():
+def test_refusals(monkeypatch):
     with pytest.raises(ValueError, match="size"):
         fleet(TWENTY, size=0)
     with pytest.raises(ValueError, match="steps"):
@@ -218,6 +218,10 @@ def test_refusals():
     batches = fleet(TWENTY)[0].batches
     with pytest.raises(ValueError, match="eval"):
         FleetModule(norm.train(), spec("b"), TWENTY, batches, ADAM, print, size=1)
+    half = trainer()
+    monkeypatch.setattr(type(half), "precision", "16-mixed")
+    with pytest.raises(WeightgenError, match="16-mixed"):
+        half.fit(fleet(TWENTY)[0], range(1))
     sgd = partial(torch.optim.SGD, lr=0.1)
     with pytest.raises(WeightgenError, match="Adam"):
         FleetModule(base(), spec("b"), TWENTY, batches, sgd, print, size=1)

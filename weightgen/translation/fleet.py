@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import IterableDataset
 
+from weightgen.errors import WeightgenError
 from weightgen.translation.lora import LoraSpec
 from weightgen.translation.losses import discriminator_loss, generator_loss
 from weightgen.translation.module import OptimizerFactory, TranslatorModule, to_signed
@@ -122,6 +123,11 @@ class FleetModule(pl.LightningModule):
         """None: the optimizers' state comes and goes with the concepts."""
 
     def on_fit_start(self) -> None:
+        if self.trainer.world_size > 1 or str(self.trainer.precision).startswith("16-"):
+            raise WeightgenError(
+                f"a fleet trains on one device in float32 or bf16-mixed, not on {self.trainer.world_size} in "
+                f"{self.trainer.precision}: change the trainer, or train one concept at a time with fleet.size=1"
+            )
         self.roster.park()  # they enter again on the device of this fit
 
     def training_step(self, batch: Any, batch_index: int) -> None:
