@@ -7,12 +7,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor
 from tqdm import tqdm
 
-import wandb
 from weightgen.artifacts import Spec
 
 
@@ -127,7 +127,7 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
                 "key": spec.key,
                 "inputs": [s.reference() for s in spec.inputs],
             },
-            reinit="finish_previous",
+            reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
             settings=wandb.Settings(
                 console="off",
                 silent=True,

@@ -16,8 +16,10 @@ from tqdm import tqdm
 from experiments._app import prepare
 from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
+from weightgen.errors import WeightgenError
 
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
+FLEETS = {"lora": "experiments._fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
 
 
 class Pipeline(StageGraph):
@@ -31,11 +33,35 @@ class Pipeline(StageGraph):
         """The finished folder of `spec`; builds what is missing upstream (build_missing=false: of its make target alone)."""
         if self.store.has(spec):
             return self.store.require(spec)
+        self._ensure_inputs(spec)
+        build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
+        return self.store.ensure(spec, lambda folder: build(self, spec, folder))
+
+    def _ensure_inputs(self, spec: Spec) -> None:
         for upstream in spec.inputs:
             own = self.cfg.build_missing or upstream.target == spec.target
             self.ensure(upstream) if own else self.store.require(upstream)
-        build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
-        return self.store.ensure(spec, lambda folder: build(self, spec, folder))
+
+    def ensure_part(self, part: Sequence[Spec], row: int = 0) -> None:
+        """Build one of the parts of a stage's missing specs that `parts` makes. row: of its progress bar."""
+        if (fleet := self._fleet(part[0].stage)) is None:
+            for spec in part:
+                self.ensure(spec)
+            return
+        for spec in part:
+            self._ensure_inputs(spec)
+        fleet.train_together(self, part, row)
+
+    def parts(self, level: Sequence[Spec]) -> list[list[Spec]]:
+        """What a process builds before it takes more: a spec, or where fleets train, a share of those alike."""
+        fleet = self._fleet(level[0].stage) if level else None
+        return [[spec] for spec in level] if fleet is None else fleet.shares(level, self.workers)
+
+    def _fleet(self, stage: str) -> Any:
+        size = self.cfg.fleet.size
+        if not isinstance(size, int) or size < 1:
+            raise WeightgenError(f"fleet.size={size}: give how many concepts train at once, 1 or more")
+        return import_module(FLEETS[stage]) if stage in FLEETS and size > 1 else None
 
     def ensure_all(self, specs: Sequence[Spec]) -> None:
         """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers)."""
@@ -45,28 +71,28 @@ class Pipeline(StageGraph):
         if self.cfg.build_missing:
             self.ensure_all(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
         for stage in STAGES:
-            level = [spec for spec in missing if spec.stage == stage]
-            if stage in PER_CONCEPT and len(level) > 1 and self.workers > 1:
-                self._parallel(stage, level)
+            parts = self.parts([spec for spec in missing if spec.stage == stage])
+            if stage in PER_CONCEPT and len(parts) > 1 and self.workers > 1:
+                self._parallel(stage, parts)
             else:
-                for spec in tqdm(level, desc=stage, disable=None if len(level) > 1 else True, leave=False):
-                    self.ensure(spec)
+                for part in tqdm(parts, desc=stage, disable=None if len(parts) > 1 else True, leave=False):
+                    self.ensure_part(part, row=int(len(parts) > 1))
 
     @property
     def workers(self) -> int:
         """How many processes share per-concept work."""
         return self.cfg.strategy.workers or cpu_count(only_physical_cores=False)
 
-    def _parallel(self, stage: str, specs: list[Spec]) -> None:
+    def _parallel(self, stage: str, parts: list[list[Spec]]) -> None:
         container = OmegaConf.to_container(self.cfg, resolve=False)
-        tasks = (delayed(_work)(container, spec) for spec in specs)
+        tasks = (delayed(_work)(container, part, 1 + row) for row, part in enumerate(parts))
         pool = Parallel(
-            n_jobs=min(self.workers, len(specs)),
+            n_jobs=min(self.workers, len(parts)),
             backend="loky",
             return_as="generator_unordered",
             batch_size=1,
         )
-        for _ in tqdm(pool(tasks), desc=stage, total=len(specs), disable=None, leave=False):
+        for _ in tqdm(pool(tasks), desc=stage, total=len(parts), disable=None, leave=False):
             pass
 
 
@@ -82,9 +108,9 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(container: dict[str, Any], spec: Spec) -> None:
-    """In a worker process: build one spec."""
+def _work(container: dict[str, Any], part: list[Spec], row: int) -> None:
+    """In a worker process: build one part."""
     _end_with(os.getppid())
     cfg = OmegaConf.create(container)
     prepare(cfg)
-    Pipeline(cfg).ensure(spec)
+    Pipeline(cfg).ensure_part(part, row)

@@ -77,7 +77,7 @@ def _stop(message: str) -> None:
 
 
 def _irrelevant(key: str) -> bool:
-    return key in IRRELEVANT or key.split(".")[0] in ("paths", "logger")
+    return key in IRRELEVANT or key.split(".")[0] in ("paths", "logger", "fleet")
 
 
 def _shown(override: str) -> str:

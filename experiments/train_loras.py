@@ -3,12 +3,14 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from safetensors.torch import save_file
 from torch.nn.functional import l1_loss
 
@@ -23,12 +25,14 @@ from experiments._load import (
     reference,
     seeded,
 )
+from experiments._shards import share
 from experiments._training import fit, log_images, log_scores, tracked
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.data.pairs import PairBatches
-from weightgen.translation import TranslatorModule, inject_lora, lora_state
+from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
+from weightgen.translation.fleet import FleetResult
 from weightgen.translation.module import translate
 
 log = logging.getLogger(__name__)
@@ -37,15 +41,17 @@ DIVERGED = 1.5  # times the L1 that the base scores with LoRA at zero
 
 def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     """lora.safetensors; metrics.json says `diverged` where the weights must not be used (then there are none)."""
+    with tracked(pipeline.cfg, spec, folder, tags=[spec.subject.name]) as loggers:
+        return publish(pipeline, spec, folder, loggers, train(pipeline, spec, folder, loggers))
+
+
+def train(pipeline: Pipeline, spec: Spec, folder: Path, loggers: Sequence[Logger]) -> FleetResult:
+    """One concept's LoRA by itself; experiments._fleet trains many, to the same weights."""
     cfg, budget, concept = pipeline.cfg, pipeline.cfg.budget.lora, spec.subject
     steps = spec.config["steps"]
     text, rows = concept_texts(pipeline, [concept])
     photos, targets = pair_tensors(pipeline, concept)
     base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
-    model = inject_lora(base, lora_spec(cfg).starting(concept.prompt))
-    prompt = text.select([0])
-    zero = translate(model, photos["test"], prompt.tokens, prompt.mask)
-    l1_zero = float(l1_loss(zero.float(), targets["test"].float())) / 255
     batches = PairBatches(
         photos["train"],
         [targets["train"]],
@@ -57,7 +63,7 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         steps=steps,
     )
     module = TranslatorModule(
-        model,
+        inject_lora(base, lora_spec(cfg).starting(concept.prompt)),
         seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None,
         instantiate(budget.optimizer),
         discriminator_optimizer=instantiate(budget.discriminator_optimizer),
@@ -67,24 +73,47 @@ def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         max_steps=steps,
     )
     start = time.perf_counter()
-    with tracked(cfg, spec, folder, tags=[concept.name]) as loggers:
-        fit(cfg, module, batches, folder, loggers, bar=False)
-        seconds = time.perf_counter() - start
-        state = lora_state(module.generator)
-        if not all(bool(torch.isfinite(weight).all()) for weight in state.values()):
-            return {"diverged": True, "l1_zero": l1_zero, "steps": steps, "seconds": seconds}
-        outputs = module.translate(photos["test"], prompt.tokens, prompt.mask)
-        scores = image_metrics(cfg)(outputs, reference(pipeline, concept))
-        log_scores(loggers, steps, scores, image_metrics(cfg).features.name)
-        log_images(
-            loggers,
-            steps,
-            {"source": photos["test"][:8], "target": targets["test"][:8], "output": outputs[:8]},
-        )
+    fit(cfg, module, batches, folder, loggers, bar=False)
+    seconds = time.perf_counter() - start
+    state = lora_state(module.generator)
+    finite = all(bool(torch.isfinite(weight).all()) for weight in state.values())
+    return FleetResult(spec.key, state if finite else None, steps, seconds)
+
+
+def publish(
+    pipeline: Pipeline,
+    spec: Spec,
+    folder: Path,
+    loggers: Sequence[Logger],
+    result: FleetResult,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Score and log a trained LoRA on the test photos and save it, unless it diverged; -> metrics.json's content.
+
+    device: where the photos are translated.
+    """
+    cfg, concept = pipeline.cfg, spec.subject
+    prompt = concept_texts(pipeline, [concept])[0].select([0])
+    photos, targets = pair_tensors(pipeline, concept)
+    base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
+    model = inject_lora(base, lora_spec(cfg).starting(concept.prompt)).to(device)
+    zero = translate(model, photos["test"], prompt.tokens, prompt.mask)
+    l1_zero = float(l1_loss(zero.float(), targets["test"].float())) / 255
+    record = {"l1_zero": l1_zero, "steps": result.steps, "seconds": result.seconds}
+    if result.state is None:
+        return {"diverged": True, **record}
+    outputs = translate(load_lora_state(model, result.state), photos["test"], prompt.tokens, prompt.mask)
+    scores = image_metrics(cfg)(outputs, reference(pipeline, concept))
+    log_scores(loggers, result.steps, scores, image_metrics(cfg).features.name)
+    log_images(
+        loggers,
+        result.steps,
+        {"source": photos["test"][:8], "target": targets["test"][:8], "output": outputs[:8]},
+    )
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
-        save_file(state, folder / "lora.safetensors")
-    return {**scores, "diverged": diverged, "l1_zero": l1_zero, "steps": steps, "seconds": seconds}
+        save_file(result.state, folder / "lora.safetensors")
+    return {**scores, "diverged": diverged, **record}
 
 
 BUILDERS = {"lora": build_lora}
@@ -102,7 +131,7 @@ def summarise(pipeline: Pipeline, concepts: list[Concept]) -> str:
 @app
 def main(cfg: DictConfig) -> None:
     pipeline = Pipeline(cfg)
-    concepts = pipeline.split("train")
+    concepts = share(cfg, pipeline.split("train"))
     pipeline.ensure_all([pipeline.lora(concept) for concept in concepts])
     log.info("loras: %s", summarise(pipeline, concepts))
 

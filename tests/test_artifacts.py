@@ -247,3 +247,44 @@ def test_write_json_replaces_the_whole_file_and_leaves_no_other(tmp_path):
     write_json(file, {"prompt": "тест"})
     assert json.loads(file.read_text()) == {"prompt": "тест"}
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_claimed_spec_is_built_by_its_claimant_alone(tmp_path: Path) -> None:
+    ours, theirs = Store(tmp_path), Store(tmp_path)
+    assert ours.claim(SPEC)
+    assert ours.claim(SPEC), "ours still"
+    assert not theirs.claim(SPEC)
+    ours.ensure(SPEC, write_payload)  # a claim is no obstacle to who holds it
+    assert not ours.claim(SPEC), "finished"
+    assert not theirs.claim(SPEC, wait=True)
+
+
+def test_a_released_claim_is_free(tmp_path: Path) -> None:
+    ours, theirs = Store(tmp_path), Store(tmp_path)
+    assert ours.claim(SPEC)
+    assert ours.claim(UPSTREAM)
+    ours.release()
+    assert theirs.claim(SPEC)
+    theirs.ensure(SPEC, write_payload)
+    theirs.ensure(UPSTREAM, write_payload)
+    assert ours.metrics(SPEC) == ours.metrics(UPSTREAM) == {"l1": 0.5}
+
+
+def claim_and_wait(root: str) -> None:
+    store = Store(root)
+    assert store.claim(SPEC)
+    Path(root, "claimed").touch()
+    time.sleep(60)
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    other = multiprocessing.get_context("spawn").Process(target=claim_and_wait, args=(str(tmp_path),))
+    other.start()
+    while not (tmp_path / "claimed").exists():
+        assert other.is_alive()
+        time.sleep(0.01)
+    store = Store(tmp_path)
+    assert not store.claim(SPEC)
+    os.kill(other.pid, signal.SIGKILL)
+    assert store.claim(SPEC, wait=True)
+    other.join()

@@ -74,3 +74,9 @@ def test_the_published_design_is_one_override_away(recipe: str) -> None:
     assert (cfg.lora.train, cfg.denoiser._target_.rsplit(".", 1)[1]) == ("ab", "BlockUNet1d")
     assert (cfg.translator.skips, cfg.translator.positions) == ("none", 0)
     assert (cfg.budget.function.steps, cfg.budget.finetune.trainable) == (0, "lora")
+
+
+@pytest.mark.parametrize("strategy", [option for group, option in OPTIONS if group == "strategy"])
+def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> None:
+    assert composed(f"strategy={strategy}").fleet.size >= 1
+    assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3

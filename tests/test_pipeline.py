@@ -45,6 +45,7 @@ ALL = {"photos", "pairs", "base", "lora", "blocks", "denoiser", "init", "finetun
         ("strategy=gpu strategy.trainer.accelerator=cpu", set()),
         ("logger=csv", set()),
         ("strategy.workers=1", set()),
+        ("fleet.size=64 fleet.shard=1 fleet.shards=2", set()),
         ("paths.artifacts=elsewhere", set()),
         ("recipe=other", set()),
         ("methods=[mean]", set()),

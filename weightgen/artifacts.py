@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from weightgen.errors import MissingArtifact, WeightgenError
 
@@ -64,6 +65,7 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._claims: dict[Spec, FileLock] = {}
 
     def path(self, spec: Spec) -> Path:
         return self.root / spec.stage / spec.key
@@ -98,12 +100,10 @@ class Store:
         the next try (names starting with "." are dropped at the end); it returns the metrics.json content.
         One process builds a key at a time, others wait and share.
         """
-        path = self.path(spec)
+        path, partial = self.path(spec), self._partial(spec)
         if self.has(spec):
             return self.require(spec)
-        partial = self.root / spec.stage / ".partial" / spec.key
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_suffix(".lock")):
+        with self._locked(spec):
             if not self.has(spec):
                 partial.mkdir(parents=True, exist_ok=True)
                 if not (partial / FILES).exists():  # else killed between the last write and the rename
@@ -112,6 +112,51 @@ class Store:
                     shutil.rmtree(path)
                 partial.replace(path)
         return self.require(spec)
+
+    def claim(self, spec: Spec, wait: bool = False) -> bool:
+        """Whether this process is the one to build `spec`: it then keeps others from it until `ensure` has built it, or
+        `release`. False: it is finished, or another process builds it (wait=True waits for that one's end).
+
+        For work on many specs at once, whose `ensure` comes last.
+        """
+        if spec in self._claims:
+            return True
+        if self.has(spec):
+            return False
+        lock = self._lock(spec)
+        try:
+            lock.acquire(blocking=wait)
+        except Timeout:
+            return False
+        if self.has(spec):  # finished while we waited
+            lock.release()
+            return False
+        self._claims[spec] = lock
+        return True
+
+    def release(self) -> None:
+        """Give up every claim; so does the end of the process, however it ends."""
+        while self._claims:
+            self._claims.popitem()[1].release()
+
+    def _partial(self, spec: Spec) -> Path:
+        return self.root / spec.stage / ".partial" / spec.key
+
+    def _lock(self, spec: Spec) -> FileLock:
+        path = self._partial(spec).with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
+    @contextmanager
+    def _locked(self, spec: Spec) -> Iterator[None]:
+        lock = self._claims.pop(spec, None)
+        if lock is None:
+            lock = self._lock(spec)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     @staticmethod
     def _build(spec: Spec, partial: Path, build: Callable[[Path], Mapping[str, Any] | None]) -> None:

@@ -132,6 +132,25 @@ def test_running_out_of_memory_between_the_two_updates_undoes_the_first(monkeypa
     assert_solo(results, steps)
 
 
+def test_a_concept_that_may_not_be_claimed_is_left_to_others():
+    asked = []
+
+    def claim(name: str) -> bool:
+        asked.append((name, module.fleet_step))
+        return name != "green"
+
+    steps = {"red": 4, "green": 5, "blue": 3}
+    module, results = fleet(steps, size=1, claim=claim)
+    assert module.remaining == 12
+    for step in range(2):
+        module.training_step(step, step)
+    assert module.remaining == 12 - 2
+    run(module)
+    assert asked == [("red", 0), ("green", 4), ("blue", 4)]
+    assert module.remaining == 0
+    assert_solo(results, {"red": 4, "blue": 3})
+
+
 def test_concepts_may_start_from_their_own_factors():
     steps = {"green": 6, "blue": 6}
     states = {n: lora_state(inject_lora(base(), spec("ab", NAMES.index(n), own=True))) for n in steps}
@@ -185,7 +204,7 @@ def test_stacked_discriminators_equal_separate_ones_with_their_gradients(form):
         torch.testing.assert_close(row, by_hand, atol=1e-3, rtol=1e-4)
 
 
-def test_refusals():
+def test_refusals(monkeypatch):
     with pytest.raises(ValueError, match="size"):
         fleet(TWENTY, size=0)
     with pytest.raises(ValueError, match="steps"):
@@ -199,6 +218,10 @@ def test_refusals():
     batches = fleet(TWENTY)[0].batches
     with pytest.raises(ValueError, match="eval"):
         FleetModule(norm.train(), spec("b"), TWENTY, batches, ADAM, print, size=1)
+    half = trainer()
+    monkeypatch.setattr(type(half), "precision", "16-mixed")
+    with pytest.raises(WeightgenError, match="16-mixed"):
+        half.fit(fleet(TWENTY)[0], range(1))
     sgd = partial(torch.optim.SGD, lr=0.1)
     with pytest.raises(WeightgenError, match="Adam"):
         FleetModule(base(), spec("b"), TWENTY, batches, sgd, print, size=1)

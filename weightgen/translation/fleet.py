@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import IterableDataset
 
+from weightgen.errors import WeightgenError
 from weightgen.translation.lora import LoraSpec
 from weightgen.translation.losses import discriminator_loss, generator_loss
 from weightgen.translation.module import OptimizerFactory, TranslatorModule, to_signed
@@ -61,6 +62,7 @@ class FleetModule(pl.LightningModule):
     concepts: name -> its training steps; the i-th is concept i of `batches`.
     on_leave: receives each FleetResult, inside the training loop.
     discriminator: name -> its untrained discriminator; None trains on L1 alone.
+    claim: name -> whether the fleet may train it, asked as its turn comes; refused, the fleet does without it.
     lora: name -> its starting factors (as of `lora_state`); None is A at the shared seed, B = 0.
     check_every: fleet steps between looks at the losses, which with the concepts' leaving are the loop's only waits
     for the device; until the look a diverged concept trains on, to nobody's harm.
@@ -79,6 +81,7 @@ class FleetModule(pl.LightningModule):
         size: int,
         discriminator: Callable[[str], nn.Module] | None = None,
         discriminator_optimizer: OptimizerFactory | None = None,
+        claim: Callable[[str], bool] = lambda name: True,
         lora: Callable[[str], Mapping[str, Tensor]] | None = None,
         l1_weight: float = 100.0,
         warmup_steps: int = 0,
@@ -101,7 +104,7 @@ class FleetModule(pl.LightningModule):
         if discriminator is not None:
             self.adam["discriminator"] = RowAdam(discriminator_optimizer or optimizer)
             self.discriminator = StackedDiscriminator(discriminator(next(iter(concepts))), form)
-        self.roster = Roster(list(concepts), size, self._fresh)
+        self.roster = Roster(list(concepts), size, self._fresh, claim)
         self.fleet_step = 0
         self._sums: Tensor | None = None  # (C,) of the members' losses lately: finite while all of them were
 
@@ -120,6 +123,11 @@ class FleetModule(pl.LightningModule):
         """None: the optimizers' state comes and goes with the concepts."""
 
     def on_fit_start(self) -> None:
+        if self.trainer.world_size > 1 or str(self.trainer.precision).startswith("16-"):
+            raise WeightgenError(
+                f"a fleet trains on one device in float32 or bf16-mixed, not on {self.trainer.world_size} in "
+                f"{self.trainer.precision}: change the trainer, or train one concept at a time with fleet.size=1"
+            )
         self.roster.park()  # they enter again on the device of this fit
 
     def training_step(self, batch: Any, batch_index: int) -> None:
@@ -193,6 +201,14 @@ class FleetModule(pl.LightningModule):
         (gradient,) = torch.autograd.grad(loss, factors)
         rows["lora"] = self.adam["lora"].update(rows["lora"], gradient, steps, rates)
         return rows, {name: value.detach() for name, value in losses.items()}
+
+    @property
+    def remaining(self) -> int:
+        """Steps still to do, summed over the concepts."""
+        roster = self.roster
+        begun = [*roster.members, *(member for member, _ in roster.parked)]
+        total = sum(self.schedules[c].max_steps for c in [*(m.concept for m in begun), *roster.waiting])
+        return total - sum(member.step for member in begun)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The fleet's whole state; with it in a checkpoint, a resumed run equals an uninterrupted one."""

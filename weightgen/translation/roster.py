@@ -24,10 +24,17 @@ class Roster:
     """At most `size` of the concepts `names` inside at a time; member i is row i of `rows`.
 
     fresh: concept -> the rows, (P,) each, that it starts from.
+    claim: name -> whether it may enter; who may not is gone for good.
     """
 
-    def __init__(self, names: Sequence[str], size: int, fresh: Callable[[int], Rows]) -> None:
-        self.names, self.size, self.fresh = list(names), size, fresh
+    def __init__(
+        self,
+        names: Sequence[str],
+        size: int,
+        fresh: Callable[[int], Rows],
+        claim: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self.names, self.size, self.fresh, self.claim = list(names), size, fresh, claim
         self.members: list[Member] = []
         self.rows: Rows = {}
         self.parked: list[tuple[Member, Rows]] = []
@@ -40,11 +47,11 @@ class Roster:
 
     def admit(self, device: torch.device) -> bool:
         """Fill free places, first with those that were parked; False if nobody entered. Rows move to `device`."""
-        free = max(0, self.size - len(self.members))
-        entering, self.parked = self.parked[:free], self.parked[free:]
-        new = self.waiting[: free - len(entering)]
-        self.waiting = self.waiting[len(new) :]
-        entering += [(Member(concept), self.fresh(concept)) for concept in new]
+        entering: list[tuple[Member, Rows]] = []
+        while len(self.members) + len(entering) < self.size and (self.parked or self.waiting):
+            member, rows = self.parked.pop(0) if self.parked else (Member(self.waiting.pop(0)), None)
+            if self.claim(self.names[member.concept]):
+                entering.append((member, self.fresh(member.concept) if rows is None else rows))
         if entering:
             self._hold([*self._held(), *entering], device)
         return bool(entering)
