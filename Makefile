@@ -14,7 +14,7 @@ APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
 
-.PHONY: help setup demo test lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo bench test lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,10 @@ $(READY): pyproject.toml .ci/constraints.txt
 
 demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
 	$(BIN)/python -m experiments.evaluate $(ARGS) experiment=demo
+
+bench: EXP := bench
+bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 and 256 px on a GPU)
+	$(BIN)/python -m experiments.bench $(ARGS) experiment=$(EXP)
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -14,7 +14,7 @@ os.environ.setdefault("WANDB_SILENT", "true")
 
 import hydra
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, MissingMandatoryValue
 
 from weightgen.errors import WeightgenError
 
@@ -39,6 +39,15 @@ def prepare(cfg: DictConfig) -> None:
     torch.set_num_threads(cfg.strategy.threads)
 
 
+def require_device(cfg: DictConfig) -> None:
+    """Raises WeightgenError if the configured accelerator is not here."""
+    if cfg.strategy.trainer.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise WeightgenError(
+            "strategy=gpu (experiment=gpu sets it) needs a GPU that torch can use, and there is none: "
+            "add strategy=cpu to run on the CPU"
+        )
+
+
 def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
     """A Hydra entry point around `stage`: expected failures print one line and exit 1."""
 
@@ -47,6 +56,7 @@ def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
     def main(cfg: DictConfig) -> None:
         prepare(cfg)
         try:
+            require_device(cfg)
             stage(cfg)
         except Exception as error:  # a bug goes on as it came; see explain
             message = explain(error)
@@ -64,6 +74,8 @@ def explain(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, WeightgenError):
             return str(cause)
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key} has no value: add {cause.full_key}=<value>"
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left on device" in str(cause):  # safetensors has an error class of its own
             return (

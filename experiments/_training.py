@@ -10,7 +10,7 @@ import torch
 import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from weightgen.artifacts import Spec
@@ -104,8 +104,22 @@ def fit(
         log_every_n_steps=cfg.logger.every,
         default_root_dir=folder,
     )
-    trainer.fit(module, batches, ckpt_path=resume)
+    with channels_last(module, cfg.strategy.channels_last):
+        trainer.fit(module, batches, ckpt_path=resume)
     return module
+
+
+@contextmanager
+def channels_last(module: nn.Module, wanted: bool) -> Iterator[None]:
+    """Where `wanted`, convolutions run in the channels-last layout meanwhile; then the weights are contiguous again,
+    as safetensors wants them."""
+    if wanted:
+        module.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        if wanted:
+            module.to(memory_format=torch.contiguous_format)
 
 
 @contextmanager

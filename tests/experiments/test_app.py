@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+from omegaconf import MissingMandatoryValue, OmegaConf
 from safetensors import SafetensorError
 
 from experiments._app import explain
@@ -31,3 +32,10 @@ def test_an_expected_error_is_found_beneath_its_wrappers() -> None:
 def test_a_bug_is_not_explained_away() -> None:
     assert explain(KeyError("tokens")) is None
     assert explain(OSError(errno.EACCES, "Permission denied")) is None
+
+
+def test_an_option_without_a_value_is_named() -> None:
+    cfg = OmegaConf.create({"photos": {"root": "???"}})
+    with pytest.raises(MissingMandatoryValue) as missing:
+        _ = cfg.photos.root
+    assert explain(missing.value) == "photos.root has no value: add photos.root=<value>"

@@ -1,0 +1,1 @@
+"""What `make bench` measures: one file per family of rows, each a generator of contests for the runner."""

@@ -1,0 +1,134 @@
+"""Synthetic work for the benchmarks: seeded uint8 photos and the configured nets, untrained."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from experiments._load import lora_spec, seeded
+from experiments.benchmarks.runner import Stopwatch
+from weightgen.data.fleet_batches import FleetBatches
+from weightgen.data.pairs import PairBatches
+from weightgen.errors import WeightgenError
+from weightgen.translation import TranslatorModule, inject_lora
+from weightgen.translation.fleet import FleetModule, FleetResult
+
+TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every family gets. clock: of work in this process (bench.clock); wall: of work in several.
+
+    folder: for logs and checkpoints, deleted afterwards.
+    """
+
+    cfg: DictConfig
+    folder: Path
+
+    @cached_property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.cfg.strategy.trainer.accelerator == "gpu" else "cpu")
+
+    @cached_property
+    def clock(self) -> Stopwatch:
+        return Stopwatch(self.device, self.cfg.bench.clock)
+
+    @cached_property
+    def wall(self) -> Stopwatch:
+        return Stopwatch(self.device)
+
+
+class Problem:
+    """Concepts at one image size: `photos` uint8 (N, 3, S, S), shared, and `targets(c)`, the same photos altered.
+
+    The LoRA budget (losses, optimizers, batch size) is the recipe's; only the number of steps is the caller's.
+    """
+
+    def __init__(self, cfg: DictConfig, size: int) -> None:
+        self.cfg, self.size, self.budget = cfg, size, cfg.budget.lora
+        noise = torch.Generator().manual_seed(SEED)
+        shape = cfg.bench.photos, 3, size, size
+        self.photos = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
+        self.tokens = torch.randn(1, TOKENS, TEXT_DIM, generator=noise)
+        self.text_mask = torch.ones(1, TOKENS, dtype=torch.bool)
+        self.base: nn.Module = seeded(SEED, cfg.translator, text_dim=TEXT_DIM).eval()
+
+    def targets(self, concept: int) -> Tensor:
+        return 255 - self.photos.roll(concept, -1)
+
+    def discriminator(self, name: str = "") -> nn.Module | None:
+        return seeded(SEED, self.cfg.discriminator) if self.budget.adversarial else None
+
+    def adapted(self) -> nn.Module:
+        """The base with an untrained LoRA."""
+        return inject_lora(self.base, lora_spec(self.cfg))
+
+    def optimizers(self) -> dict[str, Any]:
+        return {
+            "optimizer": instantiate(self.budget.optimizer),
+            "discriminator_optimizer": instantiate(self.budget.discriminator_optimizer),
+        }
+
+    def schedule(self) -> dict[str, Any]:
+        return {name: self.budget[name] for name in ("l1_weight", "warmup_steps", "decay_start")}
+
+    def batches(self, concept: int, steps: int | None) -> PairBatches:
+        text = self.tokens, self.text_mask, [[0]]
+        return PairBatches(
+            self.photos, [self.targets(concept)], *text, self.budget.batch_size, SEED, steps=steps
+        )
+
+    def module(self, steps: int) -> TranslatorModule:
+        """A concept's own training, as the zoo's LoRAs are trained one at a time."""
+        nets = self.adapted(), self.discriminator()
+        return TranslatorModule(*nets, **self.optimizers(), **self.schedule(), max_steps=steps)
+
+    def fleet(self, concepts: int, steps: int, size: int) -> FleetModule:
+        """The training of `concepts` concepts, `size` of them at a time."""
+        targets = [self.targets(concept) for concept in range(concepts)]
+        text = self.tokens, self.text_mask, [[0]] * concepts
+        return FleetModule(
+            self.base,
+            lora_spec(self.cfg),
+            {str(concept): steps for concept in range(concepts)},
+            FleetBatches(self.photos, targets, *text, self.budget.batch_size, SEED),
+            on_leave=_finished,
+            size=size,
+            discriminator=self.discriminator if self.budget.adversarial else None,
+            **self.optimizers(),
+            **self.schedule(),
+        )
+
+    def trainer(self) -> pl.Trainer:
+        """The configured Trainer with neither logs nor checkpoints."""
+        return pl.Trainer(
+            **OmegaConf.to_container(self.cfg.strategy.trainer),
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+    def train_alone(self, concept: int, steps: int) -> None:
+        """One Lightning run from the base to a trained LoRA; data in memory, as for every side."""
+        self.trainer().fit(self.module(steps), self.batches(concept, steps))
+
+
+def _finished(result: FleetResult) -> None:
+    if result.state is None:  # it left early, and the fleet would seem fast
+        raise WeightgenError(f"concept {result.name} of the bench diverged: lower budget.lora.optimizer.lr")
+
+
+@cache
+def problem(description: str, size: int) -> Problem:
+    """The problem of a configuration (as YAML), once a process."""
+    return Problem(OmegaConf.create(description), size)

@@ -1,0 +1,115 @@
+"""One training step: ours under Lightning, as the apps run it, against a plain loop; and what lean options bring."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger
+from torch import nn
+
+from experiments._training import fit
+from experiments.benchmarks.hand import COMPILED, HandLoop
+from experiments.benchmarks.problem import Problem, Setting
+from experiments.benchmarks.runner import Contest, Side
+from weightgen.data.pairs import PairBatches
+from weightgen.translation import FineTuneModule, merge_lora
+from weightgen.translation.fleet import FleetSteps
+
+Training = tuple[pl.LightningModule, Any]  # and its batches
+Make = Callable[[], Training]
+Nets = tuple[nn.Module, nn.Module | None]
+WARM = 2  # first steps of every run, which do not count
+
+
+class StepClock(pl.Callback):
+    """Seconds from the start of batch WARM to the end of training: what logging and other callbacks take included."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.start, self.seconds = 0.0, 0.0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        if args[-1] == WARM:
+            self.start = self.now()
+
+    def on_train_end(self, *args: Any) -> None:
+        self.seconds = self.now() - self.start
+
+
+def step(setting: Setting) -> Iterator[Contest]:
+    """Milliseconds a step, from the uint8 batch in memory to updated weights. ours: `experiments._training.fit`."""
+    options, cfg = setting.cfg.bench.step, setting.cfg
+    for size in cfg.bench.sizes:
+        work = Problem(cfg, size)
+        for name, nets, make in _trainings(work, options.steps + WARM):
+            hand, batches = HandLoop(work, *nets, setting.device), work.batches(0, None)
+            yield Contest(
+                f"step {name} {size} px against a plain loop",
+                "ms/step",
+                Side(partial(by_hand, setting, hand, batches, options.steps), options.steps),
+                Side(partial(under_lightning, setting, make), options.steps),
+                options.target,
+            )
+
+
+def _trainings(work: Problem, steps: int) -> Iterator[tuple[str, Nets, Make]]:
+    """Name, nets for the plain loop, and what makes our module and its batches."""
+
+    def one() -> Training:
+        return work.module(steps), work.batches(0, steps)
+
+    def fleet() -> Training:
+        module = work.fleet(1, steps, 1)
+        return module, FleetSteps(module)
+
+    def finetune() -> Training:
+        nets = merge_lora(work.adapted()), work.discriminator()
+        module = FineTuneModule(*nets, **work.optimizers(), **work.schedule(), max_steps=steps)
+        return module, work.batches(0, steps)
+
+    yield "LoRA", (work.adapted(), work.discriminator()), one
+    yield "LoRA, fleet of 1,", (work.adapted(), work.discriminator()), fleet
+    yield "fine-tune of all weights", (merge_lora(work.adapted()), work.discriminator()), finetune
+
+
+def lean(setting: Setting) -> Iterator[Contest]:
+    """Milliseconds a step of the plain loop with an option (or several, joined by +) against the loop without."""
+    options, cfg = setting.cfg.bench.lean, setting.cfg
+    for size in cfg.bench.sizes:
+        work = Problem(cfg, size)
+        batches = work.batches(0, None)
+        for names in options.options:
+            plain, fast = (
+                HandLoop(work, work.adapted(), work.discriminator(), setting.device, lean=given)
+                for given in ([], names.split("+"))
+            )
+            sides = (
+                Side(partial(by_hand, setting, loop, batches, options.steps), options.steps)
+                for loop in (plain, fast)
+            )
+            compiled = not COMPILED.isdisjoint(names.split("+"))
+            yield Contest(f"lean {names} {size} px", "ms/step", *sides, optional=compiled)
+
+
+def under_lightning(setting: Setting, make: Make) -> float:
+    """Seconds of the steps of one run after its first WARM, with the callbacks and the CSV log of a real one."""
+    clock = StepClock(setting.clock.now)
+    module, batches = make()
+    with TemporaryDirectory(dir=setting.folder) as folder:
+        logger = CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)
+        fit(setting.cfg, module, batches, Path(folder), [logger], [clock], bar=False)
+    return clock.seconds
+
+
+def by_hand(setting: Setting, loop: HandLoop, batches: PairBatches, steps: int) -> float:
+    """Seconds of `steps` steps, after WARM that do not count, as under Lightning."""
+
+    def run(steps: range) -> None:
+        for number in steps:
+            loop.step(batches.batch(number))
+
+    run(range(WARM))
+    return setting.clock(partial(run, range(WARM, WARM + steps)))

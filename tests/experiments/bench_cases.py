@@ -1,0 +1,48 @@
+"""A tiny configuration of the benchmarks, and sides that take what they are told."""
+
+import itertools
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from experiments._app import CONF
+from experiments.benchmarks.runner import Side
+
+CPU = torch.device("cpu")
+TINY = [
+    "translator={_target_: weightgen.translation.e2gan.E2GANGenerator, width: 8, heads: 2, resnet_blocks: 1}",
+    "discriminator={_target_: weightgen.translation.discriminator.PatchDiscriminator, width: 8, layers: 1}",
+    "lora.ranks={down: 1, up: 1}",
+    # per layer r (in k^2 + out): 88 + 176 of down, 4 * 64 + (64 + 416 + 416 + 64) + 288 + 160 of the transformer
+    "bench.generation.lora.ranks={down: 1, transformer: 1}",
+    "denoiser={_target_: weightgen.diffusion.joint.JointTransformer, width: 8, layers: 1, heads: 2, rank: 1}",
+    "bench.single={_target_: weightgen.diffusion.unet1d.BlockUNet1d, width: 8, levels: 1, heads: 2, rank: 1}",
+    "bench={pairs: 1, sizes: [16], photos: 4, blocks: [1, 2]}",
+    "bench.fleet={concepts: [2], steps: 1, solo: 1}",
+    "bench.zoo={concepts: [1, 2], steps: 1, fleet: 1}",
+    "bench.step.steps=1",
+    "bench.generation={steps: 2, concepts: 2}",
+    "bench.evaluation.images=2",
+    "bench.lean={options: [channels_last+bf16, fused], steps: 1}",
+]
+
+
+def configured(*overrides: str) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        cfg = compose("config", ["experiment=bench", *(line for line in overrides if "{" not in line)])
+    for line in overrides:
+        if "{" in line:
+            name, _, value = line.partition("=")
+            new = OmegaConf.create(value)
+            OmegaConf.update(cfg, name, new, merge="_target_" not in value and "ranks" not in name)
+    return cfg
+
+
+def tiny(*overrides: str) -> DictConfig:
+    return configured("strategy.workers=1", *TINY, *overrides)
+
+
+def fake(*seconds: float, work: float = 1.0) -> Side:
+    given = itertools.chain(seconds)
+    return Side(lambda: next(given), work)
