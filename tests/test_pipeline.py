@@ -78,11 +78,23 @@ def test_nothing_of_an_unseen_or_validation_concept_reaches_what_is_learned() ->
     assert prompts
     tuned = pipeline("budget.function.steps=1").generator
     assert tuned.stage == "function"
-    for learned in (p.base_spec, p.blocks, p.denoiser, tuned, p.sibling("all").base_spec):
+    for learned in (p.base_spec, p.blocks, p.denoiser, tuned, p.guide, p.sibling("all").base_spec):
         for spec in upstream(learned):
             if spec.subject is not None:
                 assert spec.subject.name in train, f"{spec.label} reaches {learned.stage}"
             assert not prompts & set(_strings(spec.config)), f"{spec.label} holds a held-out prompt"
+
+
+@pytest.mark.parametrize("method", ["ridge", "mlp"])
+def test_a_regression_sees_train_concepts_and_validation_concepts_alone(method: str) -> None:
+    p = pipeline()
+    fitted = p.fitted(method)
+    known = {concept.name for concept in p.split("train", "validation")}
+    subjects = [s.subject for s in upstream(fitted) - {fitted} if s.subject is not None]
+    assert {subject.split for subject in subjects} == {"train", "validation"}
+    assert {subject.name for subject in subjects} <= known
+    unseen = {t for c in p.split("unseen_combination", "unseen_factor") for t in (c.prompt, *c.paraphrases)}
+    assert not unseen & {text for spec in upstream(fitted) for text in _strings(spec.config)}
 
 
 def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None:
