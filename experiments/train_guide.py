@@ -8,20 +8,18 @@ from hydra.utils import instantiate
 from safetensors.torch import save_file
 
 from experiments._load import (
-    concept_texts,
     find,
     load_base,
     load_blocks,
     lora_spec,
-    pair_tensors,
     seeded,
     text_encoder,
 )
 from experiments._training import fit, tracked
 from experiments.pipeline import Pipeline
 from experiments.train_denoiser import block_generator
+from experiments.tune_denoiser import function_batches
 from weightgen.artifacts import Spec
-from weightgen.functional import FunctionBatches
 from weightgen.generator import contiguous
 from weightgen.guided import Guide
 from weightgen.guided_training import GuidedModule
@@ -40,25 +38,10 @@ def new_guide(pipeline: Pipeline, spec: Spec) -> Guide:
 
 
 def build_guide(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """refiner.safetensors: its averaged weights; metrics: L1 (in [-1, 1] units) after each round of the last steps."""
+    """refiner.safetensors: its averaged weights."""
     cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.guide, pipeline.store
     zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
-    known = {concept.name: concept for concept in pipeline.split("train")}
-    concepts = [known[entry.concept] for entry in zoo.entries]
-    text, rows = concept_texts(pipeline, concepts)
-    pairs = [pair_tensors(pipeline, concept) for concept in concepts]
-    batches = FunctionBatches(
-        pairs[0][0]["train"],
-        [targets["train"] for _, targets in pairs],
-        zoo.blocks,
-        text.tokens,
-        text.mask,
-        rows,
-        budget.concepts,
-        max(budget.pairs) + budget.query,
-        seed=cfg.build_seed,
-        steps=budget.steps,
-    )
+    batches, _ = function_batches(pipeline, zoo, zoo.blocks, budget, max(budget.pairs) + budget.query)
     guide = new_guide(pipeline, spec)
     zero = inject_lora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg))
     module = GuidedModule(

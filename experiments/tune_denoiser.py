@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from safetensors.torch import save_file
+from torch import Tensor
 
 from experiments._load import (
     concept_texts,
@@ -20,16 +22,21 @@ from experiments._training import fit, tracked
 from experiments.pipeline import Pipeline
 from experiments.train_denoiser import SHOWN, new_denoiser, show
 from weightgen.artifacts import Spec
+from weightgen.data.concepts import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.functional import FunctionBatches, FunctionSpaceModule
 from weightgen.generator import BlockGenerator, contiguous
 from weightgen.translation.stacked import StackedLora
+from weightgen.weights import Zoo
 
 
-def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """denoiser.safetensors: the averaged weights after function-space training."""
-    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.function, pipeline.store
-    zoo, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
+def function_batches(
+    pipeline: Pipeline, zoo: Zoo, own: Tensor, budget: DictConfig, photos: int
+) -> tuple[FunctionBatches, list[Concept]]:
+    """Batches of `budget.concepts` of the zoo's concepts with `photos` pairs each, and those concepts.
+
+    own: (N, K, D), what the batches carry of each concept's set.
+    """
     known = {concept.name: concept for concept in pipeline.split("train")}
     concepts = [known[entry.concept] for entry in zoo.entries]
     text, rows = concept_texts(pipeline, concepts)
@@ -37,15 +44,24 @@ def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     batches = FunctionBatches(
         pairs[0][0]["train"],
         [targets["train"] for _, targets in pairs],
-        normalizer.normalize(zoo.blocks) * layout.valid(),
+        own,
         text.tokens,
         text.mask,
         rows,
         budget.concepts,
-        budget.photos,
-        seed=cfg.build_seed,
+        photos,
+        seed=pipeline.cfg.build_seed,
         steps=budget.steps,
     )
+    return batches, concepts
+
+
+def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+    """denoiser.safetensors: the averaged weights after function-space training."""
+    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.function, pipeline.store
+    zoo, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
+    own = normalizer.normalize(zoo.blocks) * layout.valid()
+    batches, concepts = function_batches(pipeline, zoo, own, budget, budget.photos)
     denoiser = new_denoiser(pipeline, layout, cfg.build_seed)
     if budget.start == "denoiser":
         denoiser.load_state_dict(tensors(store.require(find(spec, "denoiser")) / "denoiser.safetensors"))
