@@ -1,7 +1,7 @@
 """Many concepts: worker processes and stacked fleets against Lightning runs one at a time; and how a zoo's cost grows."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -11,76 +11,67 @@ from omegaconf import OmegaConf
 from experiments._app import prepare
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import Problem, Setting, problem
-from experiments.benchmarks.runner import Contest, Side
+from experiments.benchmarks.runner import Contest, Side, Stopwatch
 from experiments.pipeline import _end_with
-from weightgen.translation.fleet import FleetSteps
 
 
 def fleet(setting: Setting) -> Iterator[Contest]:
     """Concepts an hour, each trained `steps` steps from its making to its LoRA.
 
-    The baseline trains `solo` concepts, whatever C is: one at a time, its concepts an hour do not depend on C.
+    The baseline trains `solo` concepts, whatever C is: one at a time, its concepts an hour do not depend on C. Ours
+    are, where there are several worker processes, those, one concept at a time each or a fleet each; and one fleet.
     """
-    options = setting.cfg.bench.fleet
+    options, workers = setting.cfg.bench.fleet, worker_count(setting)
     for size in setting.cfg.bench.sizes:
-        work = Problem(setting.cfg, size)
+        work, end = Problem(setting.cfg, size), f"{options.steps} steps {size} px"
+
+        def solo(clock: Stopwatch, work: Problem = work) -> Side:
+            runs = partial(_one_by_one, work, range(options.solo), options.steps)
+            return Side(partial(clock, runs), options.solo)
+
         for concepts in options.concepts:
-            if (workers := min(worker_count(setting), concepts)) > 1:
-                pool = Workers(setting, size, workers)
+            shares = {"": 1} | ({" stacked": -(-concepts // workers)} if concepts > workers else {})
+            for kind, share in shares.items() if workers > 1 else ():
+                pool = Workers(setting, size, min(workers, concepts), share)
                 yield Contest(
-                    f"fleet workers={workers} C={concepts} {options.steps} steps {size} px",
+                    f"fleet workers={pool.workers}{kind} C={concepts} {end}",
                     "concepts/h",
-                    _solo(setting, work, wall=True),
+                    solo(setting.wall),
                     Side(partial(setting.wall, partial(pool.train, concepts, options.steps)), concepts),
                     options.target,
                     partial(pool.peak_mb, concepts, options.steps),
                 )
-            stacked = partial(train_fleet, work, concepts, options.steps, concepts)
+            stacked = partial(work.train_fleet, range(concepts), options.steps, concepts)
             yield Contest(
-                f"fleet stacked C={concepts} {options.steps} steps {size} px",
+                f"fleet stacked C={concepts} {end}",
                 "concepts/h",
-                _solo(setting, work),
+                solo(setting.clock),
                 Side(partial(setting.clock, stacked), concepts),
-                options.target,
+                options.target if workers == 1 else None,  # it is the workers' to reach where there are some
             )
 
 
 def zoo(setting: Setting) -> Iterator[Contest]:
     """Seconds a concept of zoos of several sizes against the smallest: 1 is linear, more is better than linear.
 
-    Zoos train as they are deployed: in worker processes where there are several, else as a fleet.
+    Zoos train in worker processes where there are several, else as a fleet.
     """
-    options = setting.cfg.bench.zoo
+    options, workers = setting.cfg.bench.zoo, worker_count(setting)
     for size in setting.cfg.bench.sizes:
-        work, workers = Problem(setting.cfg, size), worker_count(setting)
+        work, pool = Problem(setting.cfg, size), Workers(setting, size, workers)
 
-        def train(concepts: int, work: Problem = work, workers: int = workers) -> None:
+        def train(concepts: int, work: Problem = work, pool: Workers = pool) -> None:
             if workers > 1:
-                Workers(setting, work.size, workers).train(concepts, options.steps)
+                pool.train(concepts, options.steps)
             else:
-                train_fleet(work, concepts, options.steps, min(concepts, options.fleet))
+                work.train_fleet(range(concepts), options.steps, min(concepts, options.fleet))
 
         first, *others = options.concepts
         for concepts in others:
             sides = (Side(partial(setting.wall, partial(train, n)), n) for n in (first, concepts))
+            memory = partial(pool.peak_mb, concepts, options.steps) if workers > 1 else None
             title = f"zoo N={concepts} against N={first} {size} px"
-            unmeasured = (lambda: None) if workers > 1 else None
-            yield Contest(title, "s/concept", *sides, target=1.0, memory=unmeasured)
-
-
-def _solo(setting: Setting, work: Problem, wall: bool = False) -> Side:
-    options = setting.cfg.bench.fleet
-
-    def train() -> None:
-        for concept in range(options.solo):
-            work.train_alone(concept, options.steps)
-
-    return Side(partial(setting.wall if wall else setting.clock, train), options.solo)
-
-
-def train_fleet(work: Problem, concepts: int, steps: int, size: int) -> None:
-    module = work.fleet(concepts, steps, size)
-    work.trainer().fit(module, FleetSteps(module))
+            yield Contest(title, "s/concept", *sides, target=1.0, memory=memory)
 
 
 def worker_count(setting: Setting) -> int:
@@ -89,20 +80,24 @@ def worker_count(setting: Setting) -> int:
 
 
 class Workers:
-    """Concepts in worker processes, as experiments.pipeline shares them out; the processes are kept between runs."""
+    """Concepts in worker processes, as experiments.pipeline shares them out; the processes are kept between runs.
 
-    def __init__(self, setting: Setting, size: int, workers: int) -> None:
+    share: concepts of a task; a process trains several as a fleet.
+    """
+
+    def __init__(self, setting: Setting, size: int, workers: int, share: int = 1) -> None:
         self.description = OmegaConf.to_yaml(setting.cfg, resolve=True)
-        self.size, self.workers = size, workers
+        self.size, self.workers, self.share = size, workers, share
 
     def train(self, concepts: int, steps: int, measured: bool = False) -> list[tuple[int, float | None]]:
-        """-> per concept the process that trained it, and if `measured` by how many megabytes that grew at its peak."""
-        arguments = ((self.description, self.size, concept, steps, measured) for concept in range(concepts))
+        """-> per task the process that did it, and if `measured` by how many megabytes that grew at its peak."""
+        shares = [range(concepts)[i : i + self.share] for i in range(0, concepts, self.share)]
         pool = Parallel(n_jobs=self.workers, backend="loky", batch_size=1)
-        return pool(delayed(_train_in_worker)(*given) for given in arguments)
+        task = delayed(_train_in_worker)
+        return pool(task(self.description, self.size, share, steps, measured) for share in shares)
 
     def peak_mb(self, concepts: int, steps: int) -> float | None:
-        """The sum over processes of each one's growth (see memory.peak_mb) at its worst concept."""
+        """The sum over processes of each one's growth (see memory.peak_mb) at its worst task."""
         peaks: dict[int, float] = {}
         for process, grown in self.train(concepts, steps, measured=True):
             if grown is None:
@@ -111,13 +106,22 @@ class Workers:
         return sum(peaks.values())
 
 
+def _one_by_one(work: Problem, concepts: Sequence[int], steps: int) -> None:
+    for concept in concepts:
+        work.train_alone(concept, steps)
+
+
 def _train_in_worker(
-    description: str, size: int, concept: int, steps: int, measured: bool
+    description: str, size: int, concepts: Sequence[int], steps: int, measured: bool
 ) -> tuple[int, float | None]:
     _end_with(os.getppid())
     prepare(OmegaConf.create(description))
-    work = partial(problem(description, size).train_alone, concept, steps)
+    work = problem(description, size)
+    if len(concepts) > 1:
+        run = partial(work.train_fleet, concepts, steps, len(concepts))
+    else:
+        run = partial(_one_by_one, work, concepts, steps)
     if measured:
-        return os.getpid(), peak_mb(work, torch.device("cpu"))
-    work()
+        return os.getpid(), peak_mb(run, torch.device("cpu"))
+    run()
     return os.getpid(), None

@@ -60,6 +60,7 @@ class HandLoop:
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * self.rate(self.done)
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        torch.compiler.cudagraph_mark_step_begin()  # last step's outputs may be overwritten; nothing without CUDA graphs
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             self._update(batch)
         self.done += 1

@@ -1,5 +1,6 @@
 """Synthetic work for the benchmarks: seeded uint8 photos and the configured nets, untrained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from weightgen.data.fleet_batches import FleetBatches
 from weightgen.data.pairs import PairBatches
 from weightgen.errors import WeightgenError
 from weightgen.translation import TranslatorModule, inject_lora
-from weightgen.translation.fleet import FleetModule, FleetResult
+from weightgen.translation.fleet import FleetModule, FleetResult, FleetSteps
 
 TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
 SEED = 0
@@ -91,14 +92,14 @@ class Problem:
         nets = self.adapted(), self.discriminator()
         return TranslatorModule(*nets, **self.optimizers(), **self.schedule(), max_steps=steps)
 
-    def fleet(self, concepts: int, steps: int, size: int) -> FleetModule:
-        """The training of `concepts` concepts, `size` of them at a time."""
-        targets = [self.targets(concept) for concept in range(concepts)]
-        text = self.tokens, self.text_mask, [[0]] * concepts
+    def fleet(self, concepts: Sequence[int], steps: int, size: int) -> FleetModule:
+        """The training of `concepts`, `size` of them at a time."""
+        targets = [self.targets(concept) for concept in concepts]
+        text = self.tokens, self.text_mask, [[0]] * len(targets)
         return FleetModule(
             self.base,
             lora_spec(self.cfg),
-            {str(concept): steps for concept in range(concepts)},
+            {str(concept): steps for concept in concepts},
             FleetBatches(self.photos, targets, *text, self.budget.batch_size, SEED),
             on_leave=_finished,
             size=size,
@@ -117,6 +118,10 @@ class Problem:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+
+    def train_fleet(self, concepts: Sequence[int], steps: int, size: int) -> None:
+        module = self.fleet(concepts, steps, size)
+        self.trainer().fit(module, FleetSteps(module))
 
     def train_alone(self, concept: int, steps: int) -> None:
         """One Lightning run from the base to a trained LoRA; data in memory, as for every side."""

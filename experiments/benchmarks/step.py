@@ -62,7 +62,7 @@ def _trainings(work: Problem, steps: int) -> Iterator[tuple[str, Nets, Make]]:
         return work.module(steps), work.batches(0, steps)
 
     def fleet() -> Training:
-        module = work.fleet(1, steps, 1)
+        module = work.fleet([0], steps, 1)
         return module, FleetSteps(module)
 
     def finetune() -> Training:

@@ -104,13 +104,20 @@ def test_one_block_after_the_other_gives_the_blocks_of_one_pass() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_worker_processes_share_the_concepts(tmp_path: Path) -> None:
-    setting = Setting(configured(*TINY, "strategy.workers=2"), tmp_path)
+    setting = Setting(configured(*TINY, "strategy.workers=2", "bench.fleet={concepts: [2, 3]}"), tmp_path)
     assert worker_count(setting) == 2
-    contest = next(fleet(setting))
-    assert contest.title == "fleet workers=2 C=2 1 steps 16 px [concepts/h]"
-    row = measure(contest, 1, CPU, "").row
+    contests = list(fleet(setting))
+    assert [(contest.title, contest.target) for contest in contests] == [
+        ("fleet workers=2 C=2 1 steps 16 px [concepts/h]", 1.5),
+        ("fleet stacked C=2 1 steps 16 px [concepts/h]", None),
+        ("fleet workers=2 C=3 1 steps 16 px [concepts/h]", 1.5),
+        ("fleet workers=2 stacked C=3 1 steps 16 px [concepts/h]", 1.5),
+        ("fleet stacked C=3 1 steps 16 px [concepts/h]", None),
+    ]
+    row = measure(contests[3], 1, CPU, "").row
     assert row["peak_mb"] > 0
     assert row["ratio_median"] > 0
+    assert len(Workers(setting, 16, 2, share=2).train(3, 1)) == 2  # a fleet of two, and one alone
     processes = [process for process, _ in Workers(setting, 16, 2).train(3, 1)]
     assert len(processes) == 3
     assert os.getpid() not in processes
