@@ -169,4 +169,4 @@ def log_images(loggers: Sequence[Logger], step: int, panels: dict[str, Tensor]) 
         if isinstance(logger, WandbLogger):
             for name, images in panels.items():
                 row = torch.cat(list(images), dim=2).permute(1, 2, 0).numpy()
-                logger.log_image(f"images/{name}", [row], step=step, caption=[name])
+                logger.log_image(f"images/{name}", [row], step=step, caption=[f"{name}, step {step}"])
