@@ -16,7 +16,7 @@ from experiments.comparison.stages import StageNode, stage_nodes
 from experiments.comparison.tables import recipe_content, reported
 from experiments.comparison.wandb_runs import publish_comparison
 from experiments.comparison.weights import layer_histograms, weight_sets
-from experiments.evaluate import evaluation, pipelines_of, run_specs
+from experiments.evaluate import base_of, evaluation, pipelines_of, run_specs
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.errors import DataError
@@ -26,13 +26,16 @@ log = logging.getLogger(__name__)
 
 
 def reports_match(specs: list[Spec], folder: Path) -> bool:
-    """Whether results.csv has exactly these runs: method, concept and seed."""
+    """Whether results.csv has exactly these runs: base, method, concept and seed."""
     try:
         rows = read_results(folder / "results.csv")
     except DataError:
         return False
-    wanted = {(method, concept.name, seed) for method, concept, seed in (spec.subject for spec in specs)}
-    return {(row["method"], row["concept"], row["seed"]) for row in rows} == wanted
+    wanted = set()
+    for spec in specs:
+        method, concept, seed = spec.subject
+        wanted.add((base_of(spec), method, concept.name, seed))
+    return {(row["base"], row["method"], row["concept"], row["seed"]) for row in rows} == wanted
 
 
 def other_recipes(reports: Path, own: Path) -> list[dict[str, Any]]:

@@ -39,16 +39,21 @@ def run_specs(pipeline: Pipeline) -> list[Spec]:
     ]
 
 
+def base_of(spec: Spec) -> str:
+    """The base that a fine-tune started from, as results.csv names it."""
+    scratch = all(upstream.stage != "init" for upstream in spec.inputs)
+    return NO_BASE if scratch else find(spec, "base").config["sees"]
+
+
 def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
     """results.csv rows of finished fine-tunes."""
     device, feature_set = device_name(pipeline.cfg), image_metrics(pipeline.cfg).features.name
     rows = []
     for spec in specs:
         method, concept, seed = spec.subject
-        scratch = all(upstream.stage != "init" for upstream in spec.inputs)
         common = {
             "experiment": pipeline.cfg.recipe,
-            "base": NO_BASE if scratch else find(spec, "base").config["sees"],
+            "base": base_of(spec),
             "concept": concept.name,
             "prompt": concept.prompt,
             "split": concept.split,

@@ -80,3 +80,10 @@ def test_the_published_design_is_one_override_away(recipe: str) -> None:
 def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> None:
     assert composed(f"strategy={strategy}").fleet.size >= 1
     assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3
+
+
+@pytest.mark.parametrize("logger", [option for group, option in OPTIONS if group == "logger"])
+def test_one_word_names_the_project_of_runs_and_report(logger: str) -> None:
+    assert composed(f"logger={logger}").logger.project == "weightgen"
+    assert composed(f"logger={logger}", "project=mine").logger.project == "mine"
+    assert composed(f"logger={logger}").logger.entity is None

@@ -69,13 +69,18 @@ def test_reports_without_rows_and_damaged_neighbours(tmp_path, caplog):
 
 def test_reports_match_when_they_hold_the_very_runs(tmp_path):
     folder = write_known(tmp_path)
-    runs = dict.fromkeys((row["method"], row["concept"], row["seed"]) for row in result_rows())
-    specs = [Spec("finetune", 1, {}, subject=(m, SimpleNamespace(name=c), s)) for m, c, s in runs]
+
+    def run(method, concept, base="representative"):
+        init = Spec("init", 1, {}, (Spec("base", 1, {"sees": base}),))
+        inputs = () if method == "pix2pix" else (init,)
+        return Spec("finetune", 1, {}, inputs, subject=(method, SimpleNamespace(name=concept), 0))
+
+    runs = dict.fromkeys((row["method"], row["concept"]) for row in result_rows())
+    specs = [run(*about) for about in runs]
     assert reports_match(specs, folder)
     assert not reports_match(specs[1:], folder)
-    assert not reports_match(
-        [*specs, Spec("finetune", 1, {}, subject=("mean", SimpleNamespace(name="fog"), 0))], folder
-    )
+    assert not reports_match([*specs, run("mean", "fog-c")], folder)
+    assert not reports_match([*specs, run("e2gan", "fog-c", base="all")], folder)
     assert not reports_match(specs, tmp_path / "absent")
 
 

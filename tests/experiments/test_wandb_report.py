@@ -17,6 +17,9 @@ from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of wandb-workspaces, about pydantic
+
+
 def records(run: Path) -> list[dict]:
     """What an offline run holds, by W&B's own reader."""
     command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", run]
