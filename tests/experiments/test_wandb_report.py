@@ -16,7 +16,6 @@ from experiments.comparison.wandb_runs import curve_charts, log_files, publish_c
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of wandb-workspaces, about pydantic
 
 
