@@ -1,7 +1,6 @@
 """Files and folders that a user points at: they count by their content, never by where they lie."""
 
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def content_hash(path: Path | str) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
+    status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
