@@ -16,6 +16,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, MissingMandatoryValue
 
+from experiments._ranks import ranks
 from weightgen.errors import WeightgenError
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
@@ -40,12 +41,8 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def require_device(cfg: DictConfig) -> None:
-    """Raises WeightgenError if the configured accelerator is not here."""
-    if cfg.strategy.trainer.accelerator == "gpu" and not torch.accelerator.is_available():
-        raise WeightgenError(
-            "strategy=gpu (experiment=gpu sets it) needs a GPU that torch can use, and there is none: "
-            "add strategy=cpu to run on the CPU"
-        )
+    """Raises WeightgenError if this machine or environment cannot run the configured strategy."""
+    ranks(cfg)
 
 
 def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
