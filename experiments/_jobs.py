@@ -150,7 +150,9 @@ def _require_plugin(launcher: DictConfig) -> None:
         extra = EXTRAS.get(package)
         remedy = f"pip install -e '.[{extra}]' -c .ci/constraints-{extra}.txt" if extra else "make setup"
         # Hydra turns a callback's exceptions into warnings, an exit it respects.
-        print(f"error: this launcher needs {package}, which is missing: {remedy}", file=sys.stderr, flush=True)
+        print(
+            f"error: this launcher needs {package}, which is missing: {remedy}", file=sys.stderr, flush=True
+        )
         raise SystemExit(1)
 
 
@@ -199,7 +201,11 @@ def judge(run: Callable[[], Any]) -> None:
         if failures := sweep.failures():
             of = f" of {sweep.jobs}" if sweep.jobs else ""
             print(f"error: {len(failures)}{of} jobs did not finish:", *failures, sep="\n  ", file=sys.stderr)
-            print(f"logs: {sweep.folder}; the same command again goes on from there", file=sys.stderr, flush=True)
+            print(
+                f"logs: {sweep.folder}; the same command again goes on from there",
+                file=sys.stderr,
+                flush=True,
+            )
             code = code or 1
     if code:
         raise SystemExit(code)
