@@ -17,6 +17,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "pca_gaussian": ("Gaussian in PCA space", "#6b3a4a"),
     "few_steps": ("a few Adam steps", "#1fc8c8"),
     "generated": ("generated (ours)", "#d7301f"),
+    "generated_few_steps": ("generated, then a few Adam steps (ours)", "#c51b8a"),
     "guided": ("generated, guided by a few pairs (ours)", "#7f0000"),
     "generated_shuffled": ("generated, told another prompt", "#f4a582"),
     "trained": ("trained LoRA (ceiling)", "#56b4e9"),
