@@ -81,6 +81,12 @@ def main(cfg: DictConfig) -> None:
     reports = Path(cfg.paths.reports)
     if not reports_match(specs, reports / cfg.recipe):
         evaluation(pipelines)
+    if absent := sum(not pipelines[0].store.has(spec) for spec in specs):
+        log.warning(
+            "%d of %d runs have no artifact here under these options: their images and weights are left out",
+            absent,
+            len(specs),
+        )
     path = reports / "dashboard" / "index.html"
     write_page(path, build_page(pipelines, specs, reports))
     print(f"dashboard: {path} ({path.stat().st_size / 1e3:.0f} kB)", flush=True)
