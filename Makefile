@@ -14,7 +14,7 @@ APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
 
-.PHONY: help setup demo bench test lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo bench test test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,14 +41,25 @@ bench: setup ## speed, as ratios against the plain ways -> reports/bench, minute
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+test-slurm: setup ## submitit_slurm against a real one-node SLURM that this installs, starts and stops (root, Debian; minutes)
+	tests/slurm/cluster.sh install
+	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; eval "$$(tests/slurm/cluster.sh start)"; \
+	WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
+
+test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) over .venv
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -c .ci/constraints-ray.txt -e '.[ray]'
+	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/test_ray.py $(ARGS)
+
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 $(STAGES): setup
 	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
 
-sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
-	$(BIN)/python -m experiments.finetune -m $(ARGS) experiment=$(EXP)
+sweep: setup ## a multirun: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1", or EXP=<a recipe that sweeps>
+	$(BIN)/python -m experiments.sweep -m $(ARGS) experiment=$(EXP)
 
 study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
 	$(BIN)/python -m experiments.study $(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS)

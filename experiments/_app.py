@@ -28,7 +28,9 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 
 def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
-    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric", "httpx"):
+    import pytorch_lightning  # noqa: F401  # its first import sets its own level
+
+    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib"

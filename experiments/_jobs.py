@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from weightgen.artifacts import FILES, Spec, Store, write_json
 
@@ -150,7 +150,9 @@ def _require_plugin(launcher: DictConfig) -> None:
         extra = EXTRAS.get(package)
         remedy = f"pip install -e '.[{extra}]' -c .ci/constraints-{extra}.txt" if extra else "make setup"
         # Hydra turns a callback's exceptions into warnings, an exit it respects.
-        print(f"error: this launcher needs {package}, which is missing: {remedy}", file=sys.stderr, flush=True)
+        print(
+            f"error: this launcher needs {package}, which is missing: {remedy}", file=sys.stderr, flush=True
+        )
         raise SystemExit(1)
 
 
@@ -158,8 +160,8 @@ def _count(config: DictConfig) -> int | None:
     """How many jobs Hydra's basic sweeper will make."""
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
-    params = OmegaConf.to_container(config.hydra.sweeper.params or {}, resolve=False)
-    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    params = (config.hydra.sweeper.params or {}).items()
+    given = [f"{key}={value}" for key, value in params] + list(config.hydra.overrides.task)
     values: dict[str, int] = {}
     for override in OverridesParser.create().parse_overrides(given):
         swept = override.is_sweep_override() and override.is_discrete_sweep()
@@ -195,11 +197,11 @@ def judge(run: Callable[[], Any]) -> None:
     except SystemExit as ended:
         code = ended.code
     sweep = Jobs.sweep
-    if sweep is not None and (sweep.records() or not code):  # else Hydra has said why no job began
-        if failures := sweep.failures():
-            of = f" of {sweep.jobs}" if sweep.jobs else ""
-            print(f"error: {len(failures)}{of} jobs did not finish:", *failures, sep="\n  ", file=sys.stderr)
-            print(f"logs: {sweep.folder}; the same command again goes on from there", file=sys.stderr, flush=True)
-            code = code or 1
+    told = sweep is not None and (sweep.records() or not code)  # else Hydra has said why no job began
+    if told and (failures := sweep.failures()):
+        of = f" of {sweep.jobs}" if sweep.jobs else ""
+        print(f"error: {len(failures)}{of} jobs did not finish:", *failures, sep="\n  ", file=sys.stderr)
+        print(f"logs: {sweep.folder}; the same command again goes on from there", file=sys.stderr, flush=True)
+        code = code or 1
     if code:
         raise SystemExit(code)

@@ -9,10 +9,10 @@ from joblib import Parallel, cpu_count, delayed
 from omegaconf import OmegaConf
 
 from experiments._app import prepare
+from experiments._jobs import end_with
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import Problem, Setting, problem
 from experiments.benchmarks.runner import Contest, Side, Stopwatch
-from experiments._jobs import end_with
 
 
 def fleet(setting: Setting) -> Iterator[Contest]:

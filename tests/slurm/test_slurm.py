@@ -1,0 +1,142 @@
+"""Against a real SLURM of one node: `make test-slurm` starts it, runs this and stops it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+
+from weightgen.artifacts import FILES
+
+pytestmark = pytest.mark.skipif("WEIGHTGEN_TEST_SLURM" not in os.environ, reason="make test-slurm")
+SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2"]
+
+
+def launch(folder: Path, app: str, *overrides: str, **options: object) -> subprocess.Popen:
+    """An app's multirun on the cluster; artifacts, logs and submitit's files in `folder`."""
+    own = [f"paths.artifacts={folder}/artifacts", f"hydra.sweep.dir={folder}/sweep", "logger=csv"]
+    command = [sys.executable, "-m", f"experiments.{app}", "-m", "experiment=smoke", *SLURM, *own, *overrides]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
+def finish(parent: subprocess.Popen, timeout: int) -> str:
+    try:
+        return parent.communicate(timeout=timeout)[0]
+    finally:
+        subprocess.run(["scancel", "--user=root"], check=False)
+
+
+def wait_for(what, seconds: int):
+    end = time.time() + seconds
+    while not (found := what()):
+        assert time.time() < end, "waited in vain"
+        time.sleep(0.5)
+    return found
+
+
+def states() -> dict[str, str]:
+    """Job or array task -> what SLURM's accounting says became of it."""
+    lines = subprocess.run(["sacct", "-nXP", "-o", "JobID,State"], capture_output=True, text=True, check=True)
+    return dict(line.split("|") for line in lines.stdout.splitlines())
+
+
+def test_an_array_of_four_completes_the_zoo(tmp_path: Path) -> None:
+    parent = launch(tmp_path, "train_loras", "fleet.shard=range(0,4)", "strategy.workers=0")
+    said = finish(parent, 900)
+    assert parent.returncode == 0, said
+    jobs = submitted(tmp_path)
+    assert [job.rpartition("_")[2] for job in jobs] == ["0", "1", "2", "3"]
+    assert len({job.rpartition("_")[0] for job in jobs}) == 1, "not one array"
+    assert all(states()[job] == "COMPLETED" for job in jobs)
+    finished = list((tmp_path / "artifacts/lora").glob(f"*/{FILES}"))
+    records = [json.loads(path.read_text()) for path in (tmp_path / "sweep").glob("[0-3]/job.json")]
+    promised = [artifact["key"] for record in records for artifact in record["artifacts"]]
+    assert sorted(promised) == sorted(path.parent.name for path in finished)
+    assert len(promised) == len(set(promised)) == 6
+
+
+def log_of(folder: Path, task: int) -> str:
+    """submitit's log of an array task, over all its restarts."""
+    logs = (folder / "sweep/.submitit").glob(f"*_{task}/*_log.err")
+    return "".join(path.read_text() for path in sorted(logs))
+
+
+def checkpoint(folder: Path) -> int:
+    """Batches behind the base's last checkpoint; 0: there is none."""
+    paths = list((folder / "artifacts/base/.partial").glob("*/.checkpoint/last.ckpt"))
+    return torch.load(paths[0], weights_only=True, mmap=True)["batches_done"] if paths else 0
+
+
+def test_a_job_out_of_time_is_queued_again_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    options = [
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.signal_delay_s=15",
+        "budget.checkpoint_every=50",
+    ]
+    parent = launch(
+        tmp_path, "train_base", *options, "budget.base.steps=8000,"
+    )  # a minute and a half, at best
+    try:
+        wait_for(lambda: "Requeued job" in log_of(tmp_path, 0), 300)
+        before = checkpoint(tmp_path)
+        after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, 400)
+    finally:
+        said = finish(parent, 1800)
+    assert parent.returncode == 0, said
+    assert before >= 50
+    assert before < after, "began anew"
+    assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1
+    (state,) = {state for job, state in states().items() if job == submitted(tmp_path)[0]}
+    assert state == "COMPLETED"
+
+
+def submitted(folder: Path) -> list[str]:
+    """Ids of an array's tasks, in order."""
+    jobs = [path.name for path in (folder / "sweep/.submitit").glob("*_*")]
+    return sorted(jobs, key=lambda job: int(job.rpartition("_")[2]))
+
+
+def process(task: int) -> int | None:
+    """The process id of an array task's Python."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            command = (environment.parent / "cmdline").read_bytes()
+            ours = b"submitit.core._submit" in command and b"/python" in command.split(b"\0")[0]
+            if ours and f"SLURM_ARRAY_TASK_ID={task}\0".encode() in environment.read_bytes():
+                return int(environment.parent.name)
+        except OSError:
+            continue
+    return None
+
+
+def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_path: Path) -> None:
+    options = [
+        "hydra.launcher.timeout_min=1",
+        "hydra.launcher.max_num_timeout=0",
+        "hydra.launcher.signal_delay_s=15",
+    ]
+    steps = "budget.base.steps=900000,900001,12"  # killed -9; out of time; in time
+    parent = launch(tmp_path, "train_base", *options, steps, "budget.checkpoint_every=50")
+    try:
+        wait_for(lambda: checkpoint(tmp_path), 300)
+        os.kill(wait_for(lambda: process(0), 60), signal.SIGKILL)
+    finally:
+        said = finish(parent, 900)
+    assert parent.returncode == 1, said
+    verdict = said[said.index("error: 2 of 3 jobs did not finish") :]
+    assert re.search(r"job 0 .*steps=900000\b.*ended without base", verdict), said
+    assert re.search(r"job 1 .*steps=900001\b.*timed-out too many times", verdict), said
+    assert "job 2" not in verdict
+    killed, late, finished = (states()[job] for job in submitted(tmp_path))
+    assert (killed, finished) == ("FAILED", "COMPLETED")
+    assert late == "COMPLETED"  # so says SLURM: whence the judging by artifacts
+    assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1
