@@ -6,6 +6,7 @@ says nothing at all, and the first failure would end Hydra's sweep before the ot
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -64,8 +65,8 @@ def run_job(stage: Callable[[DictConfig], Any], cfg: DictConfig, explain: Callab
     if "joblib" in HydraConfig.get().launcher._target_:
         end_with(os.getppid())
     _record().unlink(missing_ok=True)  # of an earlier sweep, or of this job before it was requeued
-    job = HydraConfig.get()
-    _note(number=job.job.num, overrides=list(job.overrides.task), status="begun", artifacts=[])
+    job, process = HydraConfig.get(), {"host": socket.gethostname(), "pid": os.getpid()}
+    _note(number=job.job.num, overrides=list(job.overrides.task), **process, status="begun", artifacts=[])
     try:
         value = stage(cfg)
     except Exception as error:

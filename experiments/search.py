@@ -1,7 +1,7 @@
 """Hyper-parameters of the denoiser or the LoRAs by optuna, judged on validation concepts. `make sweep EXP=search_lora`.
 
 The study lives in reports/<recipe>/search/<name>: killed and started again it goes on where it was, and any number of
-processes share it. The objective: the mean L1 to their targets of `search.method`'s translators on held-out photos, at step 0.
+processes share it. Objective: mean L1 to the targets of `search.method`'s translators on held-out photos, at step 0.
 """
 
 import copy

@@ -1,16 +1,23 @@
 """Every config option and every recipe composes, and names classes that exist with arguments they take."""
 
+import importlib.util
 import inspect
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("[!_]*.yaml"))]
+
+
+LAUNCHERS = sorted(path.stem for path in (CONF / "hydra/launcher").glob("*.yaml"))
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -80,3 +87,27 @@ def test_the_published_design_is_one_override_away(recipe: str) -> None:
 def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> None:
     assert composed(f"strategy={strategy}").fleet.size >= 1
     assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_composes_and_its_plugin_takes_its_options(launcher: str) -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", [f"hydra/launcher={launcher}", "experiment=smoke"], return_hydra_config=True)
+    target = cfg.hydra.launcher._target_
+    package = target.split(".")[1]
+    if importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+        pytest.skip(f"composes; {package} is not installed")
+    plugin = Plugins.instance()._instantiate(cfg.hydra.launcher)
+    assert f"{type(plugin).__module__}.{type(plugin).__name__}" == target
+
+
+@pytest.mark.parametrize("recipe", [option for group, option in OPTIONS if group == "experiment"])
+def test_a_recipe_that_sweeps_names_an_app_and_options_that_there_are(recipe: str) -> None:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("config", [f"experiment={recipe}"], return_hydra_config=True)
+    assert (CONF.parent / "experiments" / f"{cfg.sweep.app}.py").exists()
+    swept = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
+    parsed = OverridesParser.create().parse_overrides(swept)
+    for job in BasicSweeper.split_arguments(parsed, None)[0]:
+        assert composed(f"experiment={recipe}", *job).recipe == recipe
+    assert bool(cfg.hydra.mode) == recipe.startswith(("sweep_", "search_"))

@@ -105,17 +105,10 @@ def submitted(folder: Path) -> list[str]:
     return sorted(jobs, key=lambda job: int(job.rpartition("_")[2]))
 
 
-def process(task: int) -> int | None:
-    """The process id of an array task's Python."""
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            command = (environment.parent / "cmdline").read_bytes()
-            ours = b"submitit.core._submit" in command and b"/python" in command.split(b"\0")[0]
-            if ours and f"SLURM_ARRAY_TASK_ID={task}\0".encode() in environment.read_bytes():
-                return int(environment.parent.name)
-        except OSError:
-            continue
-    return None
+def process(folder: Path, job: int) -> int:
+    """The process id of a job that has begun, else 0."""
+    record = folder / f"sweep/{job}/job.json"
+    return json.loads(record.read_text())["pid"] if record.exists() else 0
 
 
 def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_path: Path) -> None:
@@ -128,7 +121,7 @@ def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_pa
     parent = launch(tmp_path, "train_base", *options, steps, "budget.checkpoint_every=50")
     try:
         wait_for(lambda: checkpoint(tmp_path), 300)
-        os.kill(wait_for(lambda: process(0), 60), signal.SIGKILL)
+        os.kill(wait_for(lambda: process(tmp_path, 0), 60), signal.SIGKILL)
     finally:
         said = finish(parent, 900)
     assert parent.returncode == 1, said
