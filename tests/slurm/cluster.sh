@@ -94,7 +94,7 @@ AccountingStoragePass=$CLUSTER/munge/socket
 ReturnToService=2
 KillWait=5
 MinJobAge=300
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
     echo "CgroupPlugin=cgroup/v1" >"$CLUSTER/cgroup.conf"
