@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A real SLURM of one node on this machine, with accounting: cluster.sh install | start | stop (eval what `start` prints). Needs root, Debian.
-# Everything it runs is its own: configuration, keys, database, ports, logs, all in $CLUSTER; nothing in /etc is touched.
-# Without accounting (slurmdbd) submitit would never learn that a job was killed.
+# A real SLURM of one node on this machine, with accounting: cluster.sh install | start | stop (eval what `start` prints).
+# Needs root and Debian. All it runs is its own: configuration, keys, database, ports and logs, in $CLUSTER; nothing in /etc
+# changes. Without accounting (slurmdbd) submitit would never learn that a job was killed. CPUS: jobs at once, all cores.
 set -euo pipefail
 export CLUSTER=${CLUSTER:-/tmp/weightgen-slurm} DEBIAN_FRONTEND=noninteractive
 export SLURM_CONF=$CLUSTER/slurm.conf PATH=$PATH:/usr/sbin:/sbin
@@ -93,8 +93,9 @@ AccountingStoragePort=26819
 AccountingStoragePass=$CLUSTER/munge/socket
 ReturnToService=2
 KillWait=5
+SlurmdParameters=config_overrides
 MinJobAge=300
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
+NodeName=$host NodeAddr=127.0.0.1 CPUs=${CPUS:-$(getconf _NPROCESSORS_ONLN)} RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
     echo "CgroupPlugin=cgroup/v1" >"$CLUSTER/cgroup.conf"

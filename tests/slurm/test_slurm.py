@@ -28,11 +28,13 @@ def launch(folder: Path, app: str, *overrides: str, **options: object) -> subpro
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
-def finish(parent: subprocess.Popen, timeout: int) -> str:
+def finish(parent: subprocess.Popen, folder: Path, timeout: int) -> str:
+    """What the parent printed; none of its jobs is left."""
     try:
         return parent.communicate(timeout=timeout)[0]
     finally:
-        subprocess.run(["scancel", "--user=root"], check=False)
+        parent.kill()
+        subprocess.run(["scancel", *submitted(folder)], check=False)
 
 
 def wait_for(what, seconds: int):
@@ -51,7 +53,7 @@ def states() -> dict[str, str]:
 
 def test_an_array_of_four_completes_the_zoo(tmp_path: Path) -> None:
     parent = launch(tmp_path, "train_loras", "fleet.shard=range(0,4)")
-    said = finish(parent, 1800)
+    said = finish(parent, tmp_path, 1800)
     assert parent.returncode == 0, said
     jobs = submitted(tmp_path)
     assert [job.rpartition("_")[2] for job in jobs] == ["0", "1", "2", "3"]
@@ -101,31 +103,41 @@ def limit(job: str, minutes: int) -> None:
     subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True)
 
 
+def array(folder: Path, size: int) -> list[str]:
+    """Ids of the tasks of a submitted array, given an hour each."""
+    jobs = wait_for(lambda: len(submitted(folder)) == size and submitted(folder), 900)
+    for job in jobs:
+        limit(job, 60)
+    return jobs
+
+
 def pending(pid: int) -> int:
     """Signals that a stopped process has yet to take, as a bit mask."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"ShdPnd:\s*(\w+)", status).group(1), 16)
 
 
-# Ten minutes' limit, of which submitit's handler takes any end for a time-out; long enough to begin on a busy machine.
+# Of ten minutes' limit submitit's handler takes any end for a time-out. The tests stretch it at once, for busy machines, and
+# shorten it when there is a checkpoint.
 TIMED = ["hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=15", "budget.checkpoint_every=10"]
 
 
 def test_a_job_out_of_time_is_queued_again_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     parent = launch(tmp_path, "train_base", *TIMED, "budget.base.steps=200,")
     try:
-        wait_for(lambda: checkpoint(tmp_path), 590)
+        (job,) = array(tmp_path, 1)
+        wait_for(lambda: checkpoint(tmp_path), 1800)
         first = process(tmp_path, 0)
         os.kill(first, signal.SIGSTOP)  # so that it cannot be done before its time is over
-        before, (job,) = checkpoint(tmp_path), submitted(tmp_path)
+        before = checkpoint(tmp_path)
         end_soon(job)
         wait_for(lambda: pending(first) & 1 << signal.SIGUSR2 - 1, 150)  # the scheduler's word
         os.kill(first, signal.SIGCONT)
-        wait_for(lambda: "Requeued job" in log_of(tmp_path, 0), 60)
+        wait_for(lambda: "Requeued job" in log_of(tmp_path, 0), 300)
         limit(job, 60)
-        after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, 900)
+        after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, 1800)
     finally:
-        said = finish(parent, 900)
+        said = finish(parent, tmp_path, 900)
     assert parent.returncode == 0, said
     assert 10 <= before < after < 200, "began anew"
     assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1
@@ -137,13 +149,13 @@ def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_pa
     steps = "budget.base.steps=900000,900001,12"  # killed -9; out of time; in time
     parent = launch(tmp_path, "train_base", *TIMED, "hydra.launcher.max_num_timeout=0", steps)
     try:
-        wait_for(lambda: process(tmp_path, 0) and process(tmp_path, 1), 590)
-        wait_for(lambda: checkpoint(tmp_path), 590)
-        killed, late, finished = submitted(tmp_path)
+        killed, late, finished = array(tmp_path, 3)
+        wait_for(lambda: process(tmp_path, 0) and process(tmp_path, 1), 1800)
+        wait_for(lambda: checkpoint(tmp_path), 1800)
         os.kill(process(tmp_path, 0), signal.SIGKILL)
         end_soon(late)
     finally:
-        said = finish(parent, 1500)
+        said = finish(parent, tmp_path, 1500)
     assert parent.returncode == 1, said
     verdict = said[said.index("error: 2 of 3 jobs did not finish") :]
     assert re.search(r"job 0 .*steps=900000\b.*ended without base", verdict), said
