@@ -13,8 +13,10 @@ APP_denoiser := train_denoiser
 APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
+FIND_CHROMIUM := for name in "$$WEIGHTGEN_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
+  test -n "$$name" && command -v "$$name" >/dev/null && exit 0; done; exit 1
 
-.PHONY: help setup demo bench test test-slurm test-ray lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +36,9 @@ $(READY): pyproject.toml .ci/constraints.txt
 demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
 	$(BIN)/python -m experiments.evaluate $(ARGS) experiment=demo
 
+dashboard: setup ## the comparison on one page, in a browser without a network -> reports/dashboard/index.html (logger.mode=online: and a W&B report)
+	$(BIN)/python -m experiments.dashboard $(ARGS) experiment=$(EXP)
+
 bench: EXP := bench
 bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 and 256 px on a GPU)
 	$(BIN)/python -m experiments.bench $(ARGS) experiment=$(EXP)
@@ -43,14 +48,19 @@ test: setup ## the tests
 
 test-slurm: setup ## submitit_slurm against a real one-node SLURM that this installs, starts and stops (root, Debian; minutes)
 	tests/slurm/cluster.sh install
-	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; eval "$$(tests/slurm/cluster.sh start)"; \
-	WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
+	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; tests/slurm/cluster.sh start >/dev/null; \
+	SLURM_CONF=/tmp/weightgen-slurm/slurm.conf WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
 
 test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) over .venv
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
 	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -c .ci/constraints-ray.txt -e '.[ray]'
 	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/test_ray.py $(ARGS)
+
+test-browser: setup ## the dashboard in a real headless Chromium, which is installed with apt-get where there is none
+	@($(FIND_CHROMIUM)) || { command -v apt-get >/dev/null || { echo "no Chromium and no apt-get: install Chromium or set WEIGHTGEN_CHROMIUM=<its path>" >&2; exit 1; }; \
+	  root=$$(test "$$(id -u)" = 0 || echo sudo); $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium; }
+	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/test_dashboard_browser.py $(ARGS)
 
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ import torch
 from omegaconf import DictConfig, MissingMandatoryValue
 
 from experiments._jobs import in_sweep, judge, run_job
+from experiments._ranks import ranks
 from weightgen.errors import WeightgenError
 
 # conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
@@ -30,7 +31,13 @@ def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
     import pytorch_lightning  # noqa: F401  # its first import sets its own level
 
-    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
+    for name in (
+        "pytorch_lightning",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric",
+        "httpx",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib"
@@ -47,12 +54,8 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def require_device(cfg: DictConfig) -> None:
-    """Raises WeightgenError if the configured accelerator is not here."""
-    if cfg.strategy.trainer.accelerator == "gpu" and not torch.accelerator.is_available():
-        raise WeightgenError(
-            "strategy=gpu (experiment=gpu sets it) needs a GPU that torch can use, and there is none: "
-            "add strategy=cpu to run on the CPU"
-        )
+    """Raises WeightgenError if this machine or environment cannot run the configured strategy."""
+    ranks(cfg)
 
 
 def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:

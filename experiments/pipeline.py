@@ -1,22 +1,25 @@
 """Building what is missing of the stage graph: once, resumably, concepts in parallel processes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from experiments._app import prepare
 from experiments._jobs import end_with, promise
+from experiments._ranks import ReadOnlyStore, group, ranks
 from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import WeightgenError
 
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
+SHARED = ("base", "denoiser", "function")  # stages whose batches several processes can share (strategy.ranks)
 FLEETS = {"lora": "experiments._fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
 
 
@@ -32,8 +35,16 @@ class Pipeline(StageGraph):
         if self.store.has(spec):
             return self.store.require(spec)
         self._ensure_inputs(spec)
+        return self.store.ensure(spec, lambda folder: self._build(spec, folder))
+
+    def _build(self, spec: Spec, folder: Path) -> Mapping[str, Any] | None:
         build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
-        return self.store.ensure(spec, lambda folder: build(self, spec, folder))
+        size = ranks(self.cfg) if spec.stage in SHARED else 1
+        if size == 1 or dist.is_initialized():
+            return build(self, spec, folder)
+        container = OmegaConf.to_container(self.cfg, resolve=False)
+        with group(size, self.cfg.strategy.trainer.accelerator == "gpu", _follow, container, spec, folder):
+            return build(self, spec, folder)
 
     def _ensure_inputs(self, spec: Spec) -> None:
         for upstream in spec.inputs:
@@ -99,6 +110,15 @@ class Pipeline(StageGraph):
         )
         for _ in tqdm(pool(tasks), desc=stage, total=len(parts), disable=None, leave=False):
             pass
+
+
+def _follow(container: dict[str, Any], spec: Spec, folder: Path) -> None:
+    """In a process that shares a stage's training: what rank 0 does."""
+    cfg = OmegaConf.create(container)
+    prepare(cfg)
+    pipeline = Pipeline(cfg)
+    pipeline.store = ReadOnlyStore(cfg.paths.artifacts)
+    pipeline._build(spec, folder)
 
 
 def _work(container: dict[str, Any], part: list[Spec], row: int) -> None:
