@@ -55,7 +55,7 @@ def promise(store: Store, specs: Iterable[Spec]) -> None:
 
 
 def withdraw() -> None:
-    """This job is done whether or not what it promised can be had."""
+    """What was promised is not, or no longer, what this job is for: it is done when it says so."""
     if in_sweep() and _record().exists():
         _note(artifacts=[])
 

@@ -86,6 +86,8 @@ def attempt(cfg: DictConfig, trials: Trials, trial: Any) -> str | None:
             reason = f"{type(error).__name__}: {error}"
         trials.failed(trial, reason)
         return reason
+    finally:
+        withdraw()  # this job is for all trials, not for one's artifacts
     return None
 
 
@@ -101,7 +103,6 @@ def main(cfg: DictConfig) -> float:
             print(f"{about} failed: {reason}", file=sys.stderr, flush=True)
             failures.append(f"{about}: {reason}")
         log.info("%s: %s", about, trials.report(trial.number))
-    withdraw()  # of each trial's artifacts; the trials themselves are what this job was for
     if failures:
         raise WeightgenError(
             f"{len(failures)} trials failed, run again to repeat them: {'; '.join(failures)}"

@@ -4,13 +4,18 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from experiments import _jobs
+from experiments._app import explain
 from experiments._jobs import RECORD, Jobs, Sweep, judge
-from weightgen.artifacts import FILES
+from weightgen.artifacts import FILES, Spec, Store
+from weightgen.errors import WeightgenError
 
 
 def record(sweep: Path, number: int, status: str, *artifacts: Path, subdir: str = "", **more: str) -> None:
@@ -114,3 +119,70 @@ def test_a_missing_plugin_is_one_line_with_its_remedy(monkeypatch, capsys, targe
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(said, line)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch) -> Path:
+    """This process is job 3 of a multirun; its record."""
+    hydra = {"mode": RunMode.MULTIRUN, "launcher": {"_target_": "x.y"}, "job": {"num": 3}}
+    hydra |= {"runtime": {"output_dir": str(tmp_path)}, "overrides": {"task": ["seed=3"]}}
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra))
+    return tmp_path / RECORD
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(WeightgenError("zoo=99: choose 2 to 6"), "zoo=99: choose 2 to 6"), (KeyError("k"), "KeyError: 'k'")],
+)
+def test_a_job_that_fails_says_why_and_lets_the_others_go_on(job: Path, error: Exception, said: str) -> None:
+    def stage(cfg):
+        raise error
+
+    assert _jobs.run_job(stage, None, explain) is None
+    told = json.loads(job.read_text())
+    assert (told["number"], told["status"], told["error"]) == (3, "failed", said)
+
+
+def test_a_job_returns_its_value_and_records_what_it_is_for(job: Path, tmp_path: Path) -> None:
+    store, spec = Store(tmp_path / "artifacts"), Spec("lora", 1, {"rank": 2}, label="lora of ink")
+
+    def stage(cfg):
+        _jobs.promise(store, [spec])
+        assert Sweep(tmp_path, 1).failures()[0].endswith("ended without lora of ink (killed, or out of time)")
+        return 0.25
+
+    assert _jobs.run_job(stage, None, explain) == 0.25
+    told = json.loads(job.read_text())
+    assert (told["status"], told["value"]) == ("done", 0.25)
+    assert [(a["key"], a["path"]) for a in told["artifacts"]] == [(spec.key, str(store.path(spec)))]
+    store.ensure(spec, lambda folder: None)
+    assert _jobs._verdict(told) is None
+
+
+def test_a_job_killed_after_it_withdrew_is_not_done(job: Path, tmp_path: Path) -> None:
+    store, spec = Store(tmp_path / "artifacts"), Spec("lora", 1, {})
+
+    def stage(cfg):
+        store.ensure(spec, lambda folder: None)
+        _jobs.promise(store, [spec])
+        assert _jobs._verdict(json.loads(job.read_text())) is None
+        _jobs.withdraw()
+        assert "before it was done" in _jobs._verdict(json.loads(job.read_text()))
+
+    _jobs.run_job(stage, None, explain)
+    assert _jobs._verdict(json.loads(job.read_text())) is None
+
+
+def test_a_killed_job_of_submitit_does_not_end_the_sweep(monkeypatch, capsys) -> None:
+    from submitit import Job
+    from submitit.core.utils import UncompletedJobError
+
+    def results(job):
+        raise UncompletedJobError("Job 7 (task: 0) ended\nwithout output")
+
+    monkeypatch.setattr(Job, "results", results)
+    _jobs._wait_for_every_job()
+    (left,) = Job.results(SimpleNamespace(job_id="7"))
+    assert left.return_value is None  # neither raises nor lets Hydra raise
+    assert "Job 7" in capsys.readouterr().err

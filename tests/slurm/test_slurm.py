@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,11 @@ def finish(parent: subprocess.Popen, folder: Path, timeout: int) -> str:
         subprocess.run(["scancel", *submitted(folder)], check=False)
 
 
-def wait_for(what, seconds: int):
+def wait_for(what: Callable, parent: subprocess.Popen, seconds: int):
+    """What `what` gives once that is true, while the parent lives."""
     end = time.time() + seconds
     while not (found := what()):
+        assert parent.poll() is None, parent.communicate()[0]
         assert time.time() < end, "waited in vain"
         time.sleep(0.5)
     return found
@@ -66,10 +69,9 @@ def test_an_array_of_four_completes_the_zoo(tmp_path: Path) -> None:
     assert len(promised) == len(set(promised)) == 6
 
 
-def log_of(folder: Path, task: int) -> str:
-    """submitit's log of an array task, over all its restarts."""
-    logs = (folder / "sweep/.submitit").glob(f"*_{task}/*_log.err")
-    return "".join(path.read_text() for path in sorted(logs))
+def log_of(folder: Path, job: str) -> str:
+    """submitit's log of a job, over all its restarts."""
+    return "".join(path.read_text() for path in (folder / "sweep/.submitit" / job).glob("*_log.err"))
 
 
 def checkpoint(folder: Path) -> int:
@@ -79,8 +81,9 @@ def checkpoint(folder: Path) -> int:
 
 
 def submitted(folder: Path) -> list[str]:
-    """Ids of an array's tasks, in order."""
-    jobs = [path.name for path in (folder / "sweep/.submitit").glob("*_*")]
+    """Ids of an array's tasks in order, or of a job by itself."""
+    folders = folder / "sweep/.submitit"
+    jobs = [path.name for path in list(folders.glob("*_*")) or list(folders.glob("[0-9]*"))]
     return sorted(jobs, key=lambda job: int(job.rpartition("_")[2]))
 
 
@@ -103,9 +106,9 @@ def limit(job: str, minutes: int) -> None:
     subprocess.run(["scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}"], check=True)
 
 
-def array(folder: Path, size: int) -> list[str]:
-    """Ids of the tasks of a submitted array, given an hour each."""
-    jobs = wait_for(lambda: len(submitted(folder)) == size and submitted(folder), 900)
+def array(folder: Path, size: int, parent: subprocess.Popen) -> list[str]:
+    """Ids of `size` submitted jobs, given an hour each."""
+    jobs = wait_for(lambda: len(submitted(folder)) == size and submitted(folder), parent, 900)
     for job in jobs:
         limit(job, 60)
     return jobs
@@ -123,35 +126,35 @@ TIMED = ["hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=15", "b
 
 
 def test_a_job_out_of_time_is_queued_again_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    parent = launch(tmp_path, "train_base", *TIMED, "budget.base.steps=200,")
+    parent = launch(tmp_path, "train_base", *TIMED, "budget.base.steps=200")
     try:
-        (job,) = array(tmp_path, 1)
-        wait_for(lambda: checkpoint(tmp_path), 1800)
+        (job,) = array(tmp_path, 1, parent)
+        wait_for(lambda: checkpoint(tmp_path), parent, 1800)
         first = process(tmp_path, 0)
         os.kill(first, signal.SIGSTOP)  # so that it cannot be done before its time is over
         before = checkpoint(tmp_path)
         end_soon(job)
-        wait_for(lambda: pending(first) & 1 << signal.SIGUSR2 - 1, 150)  # the scheduler's word
+        wait_for(lambda: pending(first) & 1 << signal.SIGUSR2 - 1, parent, 150)  # the scheduler's word
         os.kill(first, signal.SIGCONT)
-        wait_for(lambda: "Requeued job" in log_of(tmp_path, 0), 300)
+        wait_for(lambda: "Requeued job" in log_of(tmp_path, job), parent, 300)
         limit(job, 60)
-        after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, 1800)
+        after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, parent, 1800)
     finally:
         said = finish(parent, tmp_path, 900)
     assert parent.returncode == 0, said
     assert 10 <= before < after < 200, "began anew"
     assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1
     assert states()[job] == "COMPLETED"
-    assert "timed-out" in log_of(tmp_path, 0)
+    assert "timed-out" in log_of(tmp_path, job)
 
 
 def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_path: Path) -> None:
     steps = "budget.base.steps=900000,900001,12"  # killed -9; out of time; in time
     parent = launch(tmp_path, "train_base", *TIMED, "hydra.launcher.max_num_timeout=0", steps)
     try:
-        killed, late, finished = array(tmp_path, 3)
-        wait_for(lambda: process(tmp_path, 0) and process(tmp_path, 1), 1800)
-        wait_for(lambda: checkpoint(tmp_path), 1800)
+        killed, late, finished = array(tmp_path, 3, parent)
+        wait_for(lambda: process(tmp_path, 0) and process(tmp_path, 1), parent, 1800)
+        wait_for(lambda: checkpoint(tmp_path), parent, 1800)
         os.kill(process(tmp_path, 0), signal.SIGKILL)
         end_soon(late)
     finally:
