@@ -51,19 +51,19 @@ def test_a_worker_killed_in_a_zoo_over_joblib_costs_nothing_that_was_finished(
     smoke: Runs, tmp_path: Path
 ) -> None:
     options = ["fleet.shard=range(0,2)", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    options += ["budget.lora.steps=300", "budget.checkpoint_every=20"]
+    options += ["budget.lora.steps=100", "budget.checkpoint_every=20"]
     parent = launch(smoke, tmp_path / "first", "train_loras", *options)
     wait_for(lambda: finished(tmp_path / "first", 0) or finished(tmp_path / "first", 1), parent)
     unfinished = 1 if finished(tmp_path / "first", 0) else 0
     os.kill(wait_for(lambda: job(tmp_path / "first", unfinished)["pid"], parent), signal.SIGKILL)
-    said = parent.communicate(timeout=600)[0]
+    said = parent.communicate(timeout=1500)[0]
     assert parent.returncode == 1, said
     assert f"\n  job {unfinished} " in said[said.index("jobs did not finish") :]
     stamps = {p: p.stat().st_mtime_ns for n in (0, 1) for p in finished(tmp_path / "first", n)}
     assert 1 <= len(stamps) < 6
 
     again = launch(smoke, tmp_path / "second", "train_loras", *options)
-    said = again.communicate(timeout=600)[0]
+    said = again.communicate(timeout=1500)[0]
     assert again.returncode == 0, said
     both = [p for n in (0, 1) for p in finished(tmp_path / "second", n)]
     assert len(both) == len(set(both)) == 6  # no concept twice, none left out
@@ -90,7 +90,7 @@ def test_submitit_goes_on_without_the_killed_and_requeues_the_preempted(smoke: R
     os.kill(first, signal.SIGUSR2)  # what SLURM sends before a job's time is over
     wait_for(lambda: job(tmp_path, 1)["pid"] not in (0, first), parent)
     resumed = wait_for(lambda: behind(1) or finished(tmp_path, 1), parent)
-    said = parent.communicate(timeout=600)[0]
+    said = parent.communicate(timeout=1500)[0]
     assert parent.returncode == 1, said
     verdict = said[said.index("error: 1 of 2 jobs did not finish") :]
     assert "budget.base.steps=900000" in verdict

@@ -83,7 +83,11 @@ def checkpoint(folder: Path) -> int:
 def submitted(folder: Path) -> list[str]:
     """Ids of an array's tasks in order, or of a job by itself."""
     folders = folder / "sweep/.submitit"
-    jobs = [path.name for path in list(folders.glob("*_*")) or list(folders.glob("[0-9]*"))]
+    names = [
+        path.name for path in folders.glob("*")
+    ]  # and submitit's own files, and the folder of the array as a whole
+    jobs = [name for name in names if re.fullmatch(r"\d+_\d+", name)]
+    jobs = jobs or [name for name in names if name.isdigit()]
     return sorted(jobs, key=lambda job: int(job.rpartition("_")[2]))
 
 
