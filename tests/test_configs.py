@@ -89,6 +89,7 @@ def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> N
     assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3
 
 
+@pytest.mark.filterwarnings("ignore:\\s*.hydra/launcher:UserWarning")
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_composes_and_its_plugin_takes_its_options(launcher: str) -> None:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
