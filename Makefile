@@ -16,7 +16,7 @@ APP_evaluate := evaluate
 FIND_CHROMIUM := for name in "$$WEIGHTGEN_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
   test -n "$$name" && command -v "$$name" >/dev/null && exit 0; done; exit 1
 
-.PHONY: help setup demo dashboard bench test test-browser lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,17 @@ bench: setup ## speed, as ratios against the plain ways -> reports/bench, minute
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+test-slurm: setup ## submitit_slurm against a real one-node SLURM that this installs, starts and stops (root, Debian; minutes)
+	tests/slurm/cluster.sh install
+	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; tests/slurm/cluster.sh start >/dev/null; \
+	SLURM_CONF=/tmp/weightgen-slurm/slurm.conf WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
+
+test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) over .venv
+	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -c .ci/constraints-ray.txt -e '.[ray]'
+	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/test_ray.py $(ARGS)
+
 test-browser: setup ## the dashboard in a real headless Chromium, which is installed with apt-get where there is none
 	@($(FIND_CHROMIUM)) || { command -v apt-get >/dev/null || { echo "no Chromium and no apt-get: install Chromium or set WEIGHTGEN_CHROMIUM=<its path>" >&2; exit 1; }; \
 	  root=$$(test "$$(id -u)" = 0 || echo sudo); $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium; }
@@ -57,8 +68,8 @@ lint: setup ## ruff
 $(STAGES): setup
 	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
 
-sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
-	$(BIN)/python -m experiments.finetune -m $(ARGS) experiment=$(EXP)
+sweep: setup ## a multirun: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1", or EXP=<a recipe that sweeps>
+	$(BIN)/python -m experiments.sweep -m $(ARGS) experiment=$(EXP)
 
 study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
 	$(BIN)/python -m experiments.study $(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS)

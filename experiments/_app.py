@@ -29,6 +29,8 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 
 def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
+    import pytorch_lightning  # noqa: F401  # its first import sets its own level
+
     for name in (
         "pytorch_lightning",
         "lightning",

@@ -6,6 +6,7 @@ says nothing at all, and the first failure would end Hydra's sweep before the ot
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from weightgen.artifacts import FILES, Spec, Store, write_json
 
@@ -54,7 +55,7 @@ def promise(store: Store, specs: Iterable[Spec]) -> None:
 
 
 def withdraw() -> None:
-    """This job is done whether or not what it promised can be had."""
+    """What was promised is not, or no longer, what this job is for: it is done when it says so."""
     if in_sweep() and _record().exists():
         _note(artifacts=[])
 
@@ -64,8 +65,8 @@ def run_job(stage: Callable[[DictConfig], Any], cfg: DictConfig, explain: Callab
     if "joblib" in HydraConfig.get().launcher._target_:
         end_with(os.getppid())
     _record().unlink(missing_ok=True)  # of an earlier sweep, or of this job before it was requeued
-    job = HydraConfig.get()
-    _note(number=job.job.num, overrides=list(job.overrides.task), status="begun", artifacts=[])
+    job, process = HydraConfig.get(), {"host": socket.gethostname(), "pid": os.getpid()}
+    _note(number=job.job.num, overrides=list(job.overrides.task), **process, status="begun", artifacts=[])
     try:
         value = stage(cfg)
     except Exception as error:
@@ -160,8 +161,8 @@ def _count(config: DictConfig) -> int | None:
     """How many jobs Hydra's basic sweeper will make."""
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
-    params = OmegaConf.to_container(config.hydra.sweeper.params or {}, resolve=False)
-    given = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+    params = (config.hydra.sweeper.params or {}).items()
+    given = [f"{key}={value}" for key, value in params] + list(config.hydra.overrides.task)
     values: dict[str, int] = {}
     for override in OverridesParser.create().parse_overrides(given):
         swept = override.is_sweep_override() and override.is_discrete_sweep()
@@ -197,15 +198,11 @@ def judge(run: Callable[[], Any]) -> None:
     except SystemExit as ended:
         code = ended.code
     sweep = Jobs.sweep
-    if sweep is not None and (sweep.records() or not code):  # else Hydra has said why no job began
-        if failures := sweep.failures():
-            of = f" of {sweep.jobs}" if sweep.jobs else ""
-            print(f"error: {len(failures)}{of} jobs did not finish:", *failures, sep="\n  ", file=sys.stderr)
-            print(
-                f"logs: {sweep.folder}; the same command again goes on from there",
-                file=sys.stderr,
-                flush=True,
-            )
-            code = code or 1
+    told = sweep is not None and (sweep.records() or not code)  # else Hydra has said why no job began
+    if told and (failures := sweep.failures()):
+        of = f" of {sweep.jobs}" if sweep.jobs else ""
+        print(f"error: {len(failures)}{of} jobs did not finish:", *failures, sep="\n  ", file=sys.stderr)
+        print(f"logs: {sweep.folder}; the same command again goes on from there", file=sys.stderr, flush=True)
+        code = code or 1
     if code:
         raise SystemExit(code)

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments._app import app
+from experiments._jobs import withdraw
 from experiments._load import find, image_metrics
 from experiments.comparison.wandb_runs import publish_comparison
 from experiments.generate_init import weight_generator
@@ -99,6 +100,7 @@ def finished_rows(pipelines: list[Pipeline]) -> list[dict[str, Any]]:
         pipeline.ensure_all(specs)
         for row in result_rows(pipeline, specs):  # a run without a base is the same run under every base
             rows[row["base"], row["concept"], row["method"], row["seed"], row["step"]] = row
+    withdraw()  # a job that evaluates is for its report
     return list(rows.values())
 
 

@@ -1,6 +1,7 @@
 """fleet.shard splits the zoo over jobs: nothing twice, nothing left out."""
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,3 +85,18 @@ def test_a_sweep_over_shards_completes_the_zoo(smoke) -> None:
     pipeline = Pipeline(composed("experiment=smoke", f"paths.artifacts={smoke.folder}/artifacts", *options))
     for concept in pipeline.split("train"):
         assert (pipeline.store.require(pipeline.lora(concept)) / "lora.safetensors").exists()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_shards_merge_into_one_manifest_whatever_the_order_they_end_in(smoke, tmp_path: Path, order) -> None:
+    for stage in ("photos", "pairs", "base", "text"):
+        shutil.copytree(smoke.folder / "artifacts" / stage, tmp_path / stage)
+    pipeline = Pipeline(composed("experiment=smoke", f"paths.artifacts={tmp_path}"))
+    whole = Pipeline(composed("experiment=smoke", f"paths.artifacts={smoke.folder}/artifacts"))
+    for shard in order:  # as a job of that shard would leave it
+        for concept in part(pipeline.split("train"), shard=shard, shards=3):
+            spec = pipeline.lora(concept)
+            shutil.copytree(whole.store.require(spec), pipeline.store.path(spec))
+    merged, expected = pipeline.ensure(pipeline.blocks), whole.store.require(whole.blocks)
+    for name in ("zoo.json", "zoo.safetensors", "normalizer.safetensors"):
+        assert (merged / name).read_bytes() == (expected / name).read_bytes(), name

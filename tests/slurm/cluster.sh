@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A real SLURM of one node on this machine, with accounting: cluster.sh install | start | stop. Needs root and Debian.
-# Everything it runs is its own: configuration, keys, database, ports, logs, all in $CLUSTER; nothing in /etc is touched.
-# Without accounting (slurmdbd) submitit would never learn that a job was killed.
+# A real SLURM of one node on this machine, with accounting: cluster.sh install | start | stop (eval what `start` prints).
+# Needs root and Debian. All it runs is its own: configuration, keys, database, ports and logs, in $CLUSTER; nothing in /etc
+# changes. Without accounting (slurmdbd) submitit would never learn that a job was killed. CPUS: jobs at once, all cores.
 set -euo pipefail
 export CLUSTER=${CLUSTER:-/tmp/weightgen-slurm} DEBIAN_FRONTEND=noninteractive
 export SLURM_CONF=$CLUSTER/slurm.conf PATH=$PATH:/usr/sbin:/sbin
@@ -93,9 +93,10 @@ AccountingStoragePort=26819
 AccountingStoragePass=$CLUSTER/munge/socket
 ReturnToService=2
 KillWait=5
+SlurmdParameters=config_overrides
 MinJobAge=300
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
-PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+NodeName=$host NodeAddr=127.0.0.1 CPUs=${CPUS:-$(getconf _NPROCESSORS_ONLN)} RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * .8)}' /proc/meminfo)
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
     echo "CgroupPlugin=cgroup/v1" >"$CLUSTER/cgroup.conf"
     within 10 munge --socket="$CLUSTER/munge/socket" -n
@@ -105,7 +106,8 @@ END
     daemon slurmctld slurmctld -D -c
     daemon slurmd slurmd -D -N "$host"
     within 60 sh -c 'sinfo -h -o %T | grep -q idle'
-    echo "SLURM $(sinfo --version | cut -d' ' -f2) is up: export SLURM_CONF=$SLURM_CONF"
+    echo "SLURM $(sinfo --version | cut -d' ' -f2) is up" >&2
+    echo "export SLURM_CONF=$SLURM_CONF"
 }
 
 stop() {
@@ -120,7 +122,7 @@ stop() {
         kill -9 -- "-$pid" 2>/dev/null || true
     done
     rm -rf "$CLUSTER"
-    echo "SLURM is stopped"
+    echo "SLURM is stopped" >&2
 }
 
 case "${1:-}" in
