@@ -14,7 +14,7 @@ APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
 
-.PHONY: help setup demo bench test lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo concepts bench test lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,9 @@ lint: setup ## ruff
 
 $(STAGES): setup
 	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
+
+concepts: setup ## the prompts and their splits, collected where concepts=llm -> reports/<recipe>/concepts.csv
+	$(BIN)/python -m experiments.collect_concepts $(ARGS) experiment=$(EXP)
 
 sweep: setup ## a multirun of fine-tunes: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1"
 	$(BIN)/python -m experiments.finetune -m $(ARGS) experiment=$(EXP)

@@ -16,6 +16,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, MissingMandatoryValue
 
+from experiments._secrets import hide_api_key
 from weightgen.errors import WeightgenError
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
@@ -23,7 +24,13 @@ CONF = str(Path(__file__).resolve().parent.parent / "conf")
 
 def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
-    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
+    for name in (
+        "pytorch_lightning",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+        "httpx",
+        "httpx2",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib"
@@ -53,7 +60,7 @@ def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
 
     @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
     @functools.wraps(stage)
-    def main(cfg: DictConfig) -> None:
+    def composed(cfg: DictConfig) -> None:
         prepare(cfg)
         try:
             require_device(cfg)
@@ -64,6 +71,11 @@ def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
                 raise
             print(f"error: {message}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
+
+    @functools.wraps(composed)
+    def main(cfg: DictConfig | None = None) -> None:
+        sys.argv[1:] = hide_api_key(sys.argv[1:])
+        composed(cfg)
 
     return main
 

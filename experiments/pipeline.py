@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from experiments._app import prepare
 from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
+from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
@@ -28,6 +29,14 @@ class Pipeline(StageGraph):
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         self.store = Store(cfg.paths.artifacts)
+
+    @cached_property
+    def concepts(self) -> list[Concept]:
+        """Of the configured source, asked first where it must be (build_missing=false: `make concepts` alone asks)."""
+        if self.collected is None:
+            return super().concepts
+        own = self.cfg.build_missing or self.store.has(self.collected)
+        return self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
 
     def ensure(self, spec: Spec) -> Path:
         """The finished folder of `spec`; builds what is missing upstream (build_missing=false: of its make target alone)."""
