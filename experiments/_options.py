@@ -26,6 +26,14 @@ def by_content(node: Any) -> Any:
     return {key: content(key, value) for key, value in plain(node).items()}
 
 
+PHOTO_DEFAULTS = {"crop": "random"}  # options younger than artifacts that lack them
+PHOTO_PLACES = ("root", "download", "streaming")
+
+
 def photo_options(node: DictConfig) -> dict[str, Any]:
-    """Options of a photo source without its folder: where photos lie is not what they are."""
-    return {key: value for key, value in plain(node).items() if key != "root"}
+    """Options of a photo source without its folder: where photos lie, and how they came there, is not what they are."""
+    return {
+        key: value
+        for key, value in plain(node).items()
+        if key not in PHOTO_PLACES and (key, value) not in PHOTO_DEFAULTS.items()
+    }
