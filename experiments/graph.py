@@ -8,6 +8,7 @@ from typing import Any, Self
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import _subset
 from experiments._app import CONF
 from experiments._options import by_content, photo_options, plain
 from weightgen.artifacts import Spec
@@ -102,7 +103,8 @@ class StageGraph:
         cfg = self.cfg
         config = {
             **self._parts("translator", "discriminator", "text_encoder"),
-            "budget": plain(cfg.budget.base),
+            "budget": _subset.budget(cfg, plain(cfg.budget.base)),
+            **_subset.key(cfg),
             "sees": cfg.base,
             "seed": cfg.build_seed,
             "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
@@ -211,7 +213,8 @@ class StageGraph:
         needs = self.init_class(method).needs
         kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
         budget |= schedules[kind]
-        config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
+        config = {"budget": _subset.budget(self.cfg, budget), "seed": seed, **_subset.key(self.cfg)}
+        config |= self._parts("discriminator", "text_encoder", "metrics")
         config |= self._scarce() if kind != "ceiling" else {}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": self._lora()} if init else {"scratch": self.scratch(method)}

@@ -80,3 +80,15 @@ def test_the_published_design_is_one_override_away(recipe: str) -> None:
 def test_every_strategy_says_how_many_concepts_train_at_once(strategy: str) -> None:
     assert composed(f"strategy={strategy}").fleet.size >= 1
     assert composed(f"strategy={strategy}", "fleet.size=3").fleet.size == 3
+
+
+@pytest.mark.parametrize("recipe", ["paper_faces", "paper_landscapes"])
+def test_the_papers_inputs_are_recipes(recipe: str) -> None:
+    cfg, paper = composed(f"experiment={recipe}"), composed("experiment=paper")
+    assert (cfg.photos.size, cfg.photos.train, cfg.concepts.count) == (256, 1000, 520)
+    names = [
+        cfg[group]._target_.rsplit(".", 1)[1] for group in ("concepts", "photos", "text_encoder", "metrics")
+    ]
+    assert names == ["LlmConcepts", "FolderPhotos", "OpenClipTextEncoder", "InceptionFeatures"]
+    for group in ("budget", "lora", "denoiser", "translator", "blocks", "scratch"):
+        assert cfg[group] == paper[group]

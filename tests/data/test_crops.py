@@ -16,36 +16,29 @@ def rng():
 
 def test_central_is_the_middle_square():
     stripes = np.zeros((40, 100, 3), np.uint8)
-    stripes[:, 30:70] = 200
+    stripes[:, 28:72] = 200
     crop = central_crop(Image.fromarray(stripes), 20, 0.5, rng())
     assert crop.shape == (3, 20, 20)
-    assert (crop[:, :, 1:-1] == 200).all()
+    assert ((crop.int() - 200).abs() <= 3).all()  # bicubic rings at the border
     crop = central_crop(Image.fromarray(stripes.transpose(1, 0, 2)), 20, 0.5, rng())
-    assert (crop[:, 1:-1] == 200).all()
+    assert ((crop.int() - 200).abs() <= 3).all()
 
 
 def test_face_agnostic_finds_the_detail_wherever_it_is():
     noise = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
-    shares = []
     for corner in ((0, 0), (0, 120), (120, 0), (120, 120)):
         picture = np.full((160, 160, 3), 128, np.uint8)
         picture[corner[0] : corner[0] + 40, corner[1] : corner[1] + 40] = noise
         photo = Image.fromarray(picture)
-        chosen = [face_agnostic_crop(photo, 16, 0.3, np.random.default_rng(i)) for i in range(8)]
-        plain = [random_crop(photo, 16, 0.3, np.random.default_rng(i)) for i in range(8)]
-        assert all(
-            any(torch.equal(c, random_crop(photo, 16, 0.3, r)) for _ in range(8)) for c, r in _draws(chosen)
-        )
-        shares.append((_busy(chosen), _busy(plain)))
-    assert all(chosen > plain for chosen, plain in shares)
-
-
-def _draws(chosen):
-    return [(crop, np.random.default_rng(i)) for i, crop in enumerate(chosen)]
-
-
-def _busy(crops):
-    return sum(bool(crop.float().std() > 5) for crop in crops)
+        for seed in range(4):
+            draw = np.random.default_rng(seed)
+            candidates = [random_crop(photo, 16, 0.3, draw) for _ in range(8)]
+            detail = [
+                c.float().diff(dim=1).abs().mean() + c.float().diff(dim=2).abs().mean() for c in candidates
+            ]
+            best = candidates[int(torch.stack(detail).argmax())]
+            assert torch.equal(face_agnostic_crop(photo, 16, 0.3, np.random.default_rng(seed)), best)
+            assert best.float().std() > 5
 
 
 def test_an_unknown_crop_is_named():

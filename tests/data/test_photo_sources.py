@@ -26,6 +26,8 @@ def test_phones_and_browsers_formats_are_read(tmp_path):
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     picture = Image.fromarray(np.stack([np.tile(ramp, (48, 1))] * 3, -1))
     for name in ("a.heic", "b.heif", "c.webp", "d.jpg", "e.png", "f.avif"):
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        picture.putpixel((0, 0), (len(name), ord(name[0]), 0))
         picture.save(tmp_path / name)
         assert np.abs(np.asarray(decode_photo(tmp_path / name), int) - np.asarray(picture, int)).mean() < 4
     assert len(set(FolderPhotos(tmp_path, 16, 40, 40).load().names)) == 6
