@@ -105,18 +105,18 @@ def test_a_free_prompt_and_the_procedural_editor_name_prompt_and_editors(tmp_pat
     one_line_error(result, "a zombie/at a bus stop", "editor=instruct_pix2pix", "premade")
 
 
-@pytest.mark.parametrize(
-    "override",
-    [f"concepts={{base_url: null, api_key: {KEY}}}", f"concepts.base_url=http://me:{KEY}@127.0.0.1/v1"],
-)
-def test_a_key_inside_the_configuration_ends_the_run_before_it_is_written(
-    tmp_path: Path, override: str
-) -> None:
-    given = ["concepts=llm", override] if "base_url=" in override else [f"++{override}"]
-    result = Runs(tmp_path)("collect_concepts", *given, check=False)
-    one_line_error(result, "concepts.api_key_env=OPENAI_API_KEY")
+def test_a_key_inside_the_configuration_ends_the_run_before_it_is_written(tmp_path: Path) -> None:
+    recipe = tmp_path / "conf" / "secret" / "key.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(f"# @package concepts\napi_key: {KEY}\n")
+    for given in (
+        [f"hydra.searchpath=[file://{tmp_path}/conf]", "+secret=key"],
+        [f"concepts.base_url=http://me:{KEY}@127.0.0.1/v1"],
+    ):
+        result = Runs(tmp_path)("collect_concepts", "concepts=llm", *given, check=False)
+        one_line_error(result, "concepts.api_key_env=OPENAI_API_KEY")
     nothing_half_written(tmp_path)
-    assert files_with(tmp_path, KEY) == []
+    assert files_with(tmp_path, KEY) == [recipe]
 
 
 def test_the_key_moves_from_the_command_line_into_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
