@@ -193,11 +193,13 @@ def test_paraphrases_stay_with_the_prompt_they_are_nearest_to(tmp_path):
     assert metrics["paraphrases"] == 2
 
 
-def test_too_few_concepts_are_not_kept(tmp_path):
-    with serving(lambda n, q: prompts("one", "two")) as server:
-        with pytest.raises(DataError, match="2 concepts cannot fill"):
+def test_too_few_concepts_are_not_kept_and_a_few_are_shared_out(tmp_path):
+    with serving(lambda n, q: prompts("one")) as server:
+        with pytest.raises(DataError, match="1 concepts cannot fill train"):
             source(server.base_url).collect(tmp_path)
     assert not (tmp_path / "concepts.json").exists()
+    _, few, _ = collected(tmp_path, lambda n, q: prompts("one", "two", "three"))
+    assert sorted(c.split for c in few) == ["train", "train", "unseen_combination"]
 
 
 def test_other_splits_ask_nothing_anew_and_the_key_names_no_place(tmp_path):
@@ -231,7 +233,7 @@ def test_prompts_of_one_meaning_are_one():
         '["a", "b"]',
         '{"concepts": ["a", "b"]}',
         '```json\n{"prompts": ["a", "b"]}\n```',
-        '{"prompts": [{"prompt": "a"}, {"prompt": "b"}]}',
+        '{"prompts": [{"prompt": "a", "name": "x"}, {"style": "b"}]}',
     ],
 )
 def test_forms_that_count_as_an_answer(text):

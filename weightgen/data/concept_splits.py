@@ -41,9 +41,9 @@ def assign_splits(
     check_shares(shares)
     wanted = [split for split in SPLITS[1:] if shares.get(split)]
     if len(prompts) < len(wanted) + 2:
+        splits = ", ".join(["train (2 at least)", *wanted])
         raise DataError(
-            f"{len(prompts)} concepts cannot fill train (2 at least), {', '.join(wanted)}: give more, or set shares "
-            "of concepts.splits to 0"
+            f"{len(prompts)} concepts cannot fill {splits}: give more, or set shares of concepts.splits to 0"
         )
     result = ["train"] * len(prompts)
     free, left = list(range(len(prompts))), 1.0

@@ -41,7 +41,7 @@ def read_answer(text: object, form: type[Answer]) -> Answer:
     """The model's words -> `form`. ValueError: not this form.
 
     Besides the form itself: in a Markdown fence; the bare list; the list under another single name; and for prompts
-    objects {"prompt": "..."} in the list, since small models write these whatever they are asked.
+    objects in the list with a "prompt" or one single value. Small models write these whatever they are asked.
     """
     if not isinstance(text, str):
         raise ValueError("the answer holds no text")
@@ -51,8 +51,14 @@ def read_answer(text: object, form: type[Answer]) -> Answer:
     if isinstance(data, dict) and len(data) == 1:
         (data,) = data.values()
     if form is Prompts and isinstance(data, list):
-        data = [i["prompt"] if isinstance(i, dict) and set(i) == {"prompt"} else i for i in data]
+        data = [_prompt_of(item) for item in data]
     return form.model_validate({field: data})
+
+
+def _prompt_of(item: object) -> object:
+    if not isinstance(item, dict):
+        return item
+    return next(iter(item.values())) if len(item) == 1 else item.get("prompt")
 
 
 class LlmClient:

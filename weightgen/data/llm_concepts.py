@@ -111,11 +111,19 @@ class LlmConcepts:
         """The collected list, split; needs no endpoint. DataError: too few for the splits."""
         rows = json.loads((folder / RESULT).read_text())
         prompts, kinds = [row["prompt"] for row in rows], [row["category"] for row in rows]
-        splits = assign_splits(prompts, self.splits, self.seed, kinds)
+        splits = self._split(prompts, kinds)
         return [
             concept_of({k: v for k, v in row.items() if k != "category"} | {"split": split}, str(place))
             for place, (row, split) in enumerate(zip(rows, splits, strict=True))
         ]
+
+    def _split(self, prompts: list[str], kinds: list[str]) -> list[str]:
+        """Of a few prompts, all that an endpoint gave, none for validation, then none for the other splits."""
+        shares = {split: share for split, share in self.splits.items() if share}
+        for split in ("validation", "unseen_factor", "unseen_combination"):
+            if len(prompts) < len(shares) + 2:
+                shares.pop(split, None)
+        return assign_splits(prompts, shares, self.seed, kinds)
 
     def _ask_prompts(self, category: str, pool: Pool, answers: Answers) -> None:
         asked = min(self.batch, pool.room(category))

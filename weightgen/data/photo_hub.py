@@ -120,6 +120,8 @@ class HubPhotos(PhotoPool):
         yield from rows
 
     def _local(self, datasets: Any) -> Any:
+        if (self.root / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(str(self.root))[self.split]
         if (self.root / "state.json").is_file():
             return datasets.load_from_disk(str(self.root))
         files = [self.root] if self.root.is_file() else sorted(self.root.rglob("*.parquet"))
