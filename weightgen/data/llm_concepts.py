@@ -87,9 +87,11 @@ class LlmConcepts:
             while (category := pool.next_category()) is not None:
                 self._ask_prompts(category, pool, answers)
                 bar.update(len(pool.prompts) - bar.n)
-        assign_splits(
-            pool.prompts, self.splits, self.seed, pool.categories
-        )  # too few: say so before it is kept
+        try:
+            self._split(pool.prompts, pool.categories)
+        except DataError:  # too few, and no category yields more: the next run begins anew
+            (folder / ANSWERS).unlink()
+            raise
         said = {prompt: ways for line in answers.of("paraphrases") for prompt, ways in line["said"].items()}
         self._ask_paraphrases([p for p in pool.prompts if p not in said], said, answers)
         kept = pool.own_ways(said)
