@@ -38,7 +38,6 @@ def test_face_agnostic_finds_the_detail_wherever_it_is():
             ]
             best = candidates[int(torch.stack(detail).argmax())]
             assert torch.equal(face_agnostic_crop(photo, 16, 0.3, np.random.default_rng(seed)), best)
-            assert best.float().std() > 5
 
 
 def test_an_unknown_crop_is_named():
