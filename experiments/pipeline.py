@@ -20,6 +20,7 @@ from weightgen.artifacts import Spec, Store
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 
+MODEL_FREE = ("concepts", "photos", "pairs")  # stages that read no prompt and score no image
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
 SHARED = ("base", "denoiser", "function")  # stages whose batches several processes can share (strategy.ranks)
 FLEETS = {"lora": "experiments._fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
@@ -88,7 +89,16 @@ class Pipeline(StageGraph):
         A job of a multirun is judged by these artifacts.
         """
         promise(self.store, specs)
+        if any(spec.stage not in MODEL_FREE and not self.store.has(spec) for spec in specs):
+            self._require_models()
         self._ensure_levels(specs)
+
+    def _require_models(self) -> None:
+        """MissingModel if the text encoder or the features of the metrics cannot be had: before hours of work."""
+        from experiments._load import image_metrics, text_encoder  # it imports this module
+
+        _ = text_encoder(self.cfg).dim
+        image_metrics(self.cfg)
 
     def _ensure_levels(self, specs: Sequence[Spec]) -> None:
         missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
