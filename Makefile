@@ -16,7 +16,7 @@ APP_evaluate := evaluate
 FIND_CHROMIUM := for name in "$$WEIGHTGEN_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
   test -n "$$name" && command -v "$$name" >/dev/null && exit 0; done; exit 1
 
-.PHONY: help setup demo dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo concepts dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,9 @@ lint: setup ## ruff
 
 $(STAGES): setup
 	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
+
+concepts: setup ## the prompts and their splits, collected where concepts=llm -> reports/<recipe>/concepts.csv
+	$(BIN)/python -m experiments.collect_concepts $(ARGS) experiment=$(EXP)
 
 sweep: setup ## a multirun: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1", or EXP=<a recipe that sweeps>
 	$(BIN)/python -m experiments.sweep -m $(ARGS) experiment=$(EXP)

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, MissingMandatoryValue
 
 from experiments._jobs import in_sweep, judge, run_job
 from experiments._ranks import ranks
+from experiments._secrets import hide_api_key
 from weightgen.errors import WeightgenError
 
 # conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
@@ -37,6 +38,7 @@ def quiet() -> None:
         "pytorch_lightning.utilities.rank_zero",
         "lightning_fabric",
         "httpx",
+        "httpx2",
     ):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
@@ -86,6 +88,7 @@ def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     @functools.wraps(stage)
     def entry() -> None:
+        sys.argv[1:] = hide_api_key(sys.argv[1:])
         judge(main)
 
     entry.stage = stage  # type: ignore[attr-defined]

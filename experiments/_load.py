@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from experiments.graph import by_content, plain
+from experiments._options import by_content, plain
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from experiments._app import app
 from experiments._jobs import withdraw
 from experiments._load import find, image_metrics
+from experiments._options import plain
 from experiments.comparison.wandb_runs import publish_comparison
 from experiments.generate_init import weight_generator
-from experiments.graph import plain
 from experiments.pipeline import Pipeline
 from experiments.reporting import print_summary, write_reports
 from weightgen.artifacts import Spec

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from experiments import _subset
 from experiments._app import app
 from experiments._load import (
     find,
@@ -69,6 +70,8 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     sources, edited = photos["train"], targets["train"]
     if "pairs" in spec.config:
         sources, edited = training_pairs(pipeline, concept, seed)
+    elif (rows := _subset.train_rows(cfg, pipeline.store, pipeline.photos)) is not None:
+        sources, edited = sources[rows], edited[rows]
     batches = PairBatches(
         sources,
         [edited],

@@ -8,15 +8,17 @@ from typing import Any, Self
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import _subset
 from experiments._app import CONF
+from experiments._options import by_content, photo_options, plain
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import ordered
-from weightgen.local_files import content_hash
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
+    "concepts": ("experiments.collect_concepts", 1, "concepts"),
     "photos": ("experiments.collect_pairs", 1, "pairs"),
     "pairs": ("experiments.collect_pairs", 1, "pairs"),
     "base": ("experiments.train_base", 1, "base"),
@@ -31,25 +33,6 @@ STAGES = {
 }
 
 
-LOCAL_MODELS = ("pretrained", "architecture", "weights", "model")  # options that may name a file or folder
-
-
-def plain(node: Any) -> Any:
-    """A config node as resolved plain Python."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def by_content(node: Any) -> Any:
-    """`plain`, but a model's local file or folder stands as its content: moved it is the same, another of its name is
-    not. Names of hub models and tags stay as they are."""
-
-    def content(key: str, value: Any) -> Any:
-        local = key in LOCAL_MODELS and isinstance(value, str) and Path(value).expanduser().exists()
-        return f"sha256:{content_hash(value)}" if local else value
-
-    return {key: content(key, value) for key, value in plain(node).items()}
-
-
 class StageGraph:
     """Specs of a configuration. Two configurations with one key for a stage share its artifact."""
 
@@ -59,8 +42,21 @@ class StageGraph:
         self._siblings: dict[str, Self] = {}
 
     @cached_property
+    def source(self) -> Any:
+        """Where concepts come from; one with `collect` is asked once, and its list is an artifact."""
+        return instantiate(self.cfg.concepts)
+
+    @cached_property
+    def collected(self) -> Spec | None:
+        """The list of a source that must be asked. Its key says what is asked of which model, not where it is reached."""
+        if not hasattr(self.source, "collect"):
+            return None
+        config = {"concepts": self.source.identity(), "source_version": self.source.version}
+        return self._spec("concepts", config, [], "concepts", self.source)
+
+    @cached_property
     def concepts(self) -> list[Concept]:
-        return instantiate(self.cfg.concepts).load()
+        return self.source.load()
 
     def split(self, *splits: str) -> list[Concept]:
         return [concept for concept in self.concepts if concept.split in splits]
@@ -87,7 +83,7 @@ class StageGraph:
         source = instantiate(self.cfg.photos)
         return self._spec(
             "photos",
-            {"photos": _class_and_options(self.cfg.photos), "content": source.fingerprint()},
+            {"photos": photo_options(self.cfg.photos), "content": source.fingerprint()},
             [],
             "photos",
         )
@@ -107,7 +103,8 @@ class StageGraph:
         cfg = self.cfg
         config = {
             **self._parts("translator", "discriminator", "text_encoder"),
-            "budget": plain(cfg.budget.base),
+            "budget": _subset.budget(cfg, plain(cfg.budget.base)),
+            **_subset.key(cfg),
             "sees": cfg.base,
             "seed": cfg.build_seed,
             "concepts": [[c.prompt, *c.paraphrases] for c in self.split("train")],
@@ -216,7 +213,8 @@ class StageGraph:
         needs = self.init_class(method).needs
         kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
         budget |= schedules[kind]
-        config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
+        config = {"budget": _subset.budget(self.cfg, budget), "seed": seed, **_subset.key(self.cfg)}
+        config |= self._parts("discriminator", "text_encoder", "metrics")
         config |= self._scarce() if kind != "ceiling" else {}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": self._lora()} if init else {"scratch": self.scratch(method)}
@@ -285,8 +283,3 @@ def all_methods() -> list[str]:
     return ordered(
         name for name, target in targets.items() if not getattr(get_class(target), "control", False)
     )
-
-
-def _class_and_options(node: DictConfig) -> dict[str, Any]:
-    """Options of a photo source without its folder: where photos lie is not what they are."""
-    return {key: value for key, value in plain(node).items() if key != "root"}

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from experiments._jobs import end_with, promise
 from experiments._ranks import ReadOnlyStore, group, ranks
 from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
+from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 
+MODEL_FREE = ("concepts", "photos", "pairs")  # stages that read no prompt and score no image
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
 SHARED = ("base", "denoiser", "function")  # stages whose batches several processes can share (strategy.ranks)
 FLEETS = {"lora": "experiments._fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
@@ -29,6 +32,14 @@ class Pipeline(StageGraph):
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         self.store = Store(cfg.paths.artifacts)
+
+    @cached_property
+    def concepts(self) -> list[Concept]:
+        """Of the configured source, asked first where it must be (build_missing=false: `make concepts` alone asks)."""
+        if self.collected is None:
+            return super().concepts
+        own = self.cfg.build_missing or self.store.has(self.collected)
+        return self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
 
     def ensure(self, spec: Spec) -> Path:
         """The finished folder of `spec`; builds what is missing upstream (build_missing=false: of its make target alone)."""
@@ -78,7 +89,16 @@ class Pipeline(StageGraph):
         A job of a multirun is judged by these artifacts.
         """
         promise(self.store, specs)
+        if any(spec.stage not in MODEL_FREE and not self.store.has(spec) for spec in specs):
+            self._require_models()
         self._ensure_levels(specs)
+
+    def _require_models(self) -> None:
+        """MissingModel if the text encoder or the features of the metrics cannot be had: before hours of work."""
+        from experiments._load import image_metrics, text_encoder  # it imports this module
+
+        _ = text_encoder(self.cfg).dim
+        image_metrics(self.cfg)
 
     def _ensure_levels(self, specs: Sequence[Spec]) -> None:
         missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]

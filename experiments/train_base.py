@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
+from experiments import _subset
 from experiments._app import app
 from experiments._load import concept_texts, image_metrics, new_translator, pair_tensors, reference, seeded
 from experiments._training import fit, log_images, log_scores, tracked
@@ -27,18 +28,22 @@ SHOWN = 4  # concepts whose images are logged and scored
 
 def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     """generator.safetensors, discriminator.safetensors, concepts.json: which train concepts it saw."""
-    cfg, budget = pipeline.cfg, pipeline.cfg.budget.base
+    cfg, budget = pipeline.cfg, OmegaConf.create(spec.config["budget"])
     train = pipeline.split("train")
     text, rows = concept_texts(pipeline, train)
     chosen = list(range(len(train)))
     if spec.config["sees"] == "representative":
         pooled = text.pooled[[row[0] for row in rows]]
-        chosen = representative(pooled, min(budget.concepts, len(train)), cfg.build_seed)
+        count = _subset.concepts(cfg, len(train), budget.concepts)
+        chosen = representative(pooled, count, cfg.build_seed)
     concepts = [train[i] for i in chosen]
     photos, _ = pair_tensors(pipeline, concepts[0])
     targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
+    sources = photos["train"]
+    if (rows_used := _subset.train_rows(cfg, pipeline.store, pipeline.photos)) is not None:
+        sources, targets = sources[rows_used], [target[rows_used] for target in targets]
     batches = PairBatches(
-        photos["train"],
+        sources,
         targets,
         text.tokens,
         text.mask,

@@ -13,7 +13,7 @@ from experiments._app import CONF
 from experiments._load import pair_tensors, training_pairs
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
-from weightgen.errors import MissingArtifact, WeightgenError
+from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
 from weightgen.evaluation.results import RESULT_COLUMNS
 from weightgen.evaluation.summary import SUMMARY_COLUMNS
 
@@ -55,6 +55,8 @@ ALL = {"photos", "pairs", "base", "lora", "blocks", "denoiser", "init", "finetun
         ("methods=[mean]", set()),
         ("photos.seed=1", ALL),
         ("+editor.seed=1", ALL - {"photos"}),
+        ("text_encoder=open_clip", ALL - {"photos", "pairs"}),
+        ("metrics=inception", {"finetune", "scratch"}),
         ("build_seed=1", {"base", "lora", "blocks", "denoiser", "init", "finetune"}),
         ("budget.base.steps=13", {"base", "lora", "blocks", "denoiser", "init", "finetune"}),
         ("lora.train=ab", {"lora", "blocks", "denoiser", "init", "finetune"}),
@@ -175,6 +177,22 @@ def test_missing_upstream_names_its_make_target(tmp_path: Path) -> None:
     p = pipeline("build_missing=false", f"paths.artifacts={tmp_path}")
     with pytest.raises(MissingArtifact, match="make blocks"):
         p.ensure(p.denoiser)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("text_encoder=open_clip", r"ViT-B-32 \(laion2b.*text_encoder\.pretrained=.*text_encoder=minilm"),
+        ("metrics=inception metrics.weights=/none.pth", r"/none\.pth.*metrics=efficientnet|torch-fidelity"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_named_before_any_work(
+    tmp_path: Path, override: str, said: str
+) -> None:
+    p = pipeline(f"paths.artifacts={tmp_path}", *override.split())
+    with pytest.raises(MissingModel, match=said):
+        p.ensure_all([p.base_spec])
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_method_and_empty_split_are_named() -> None:

@@ -235,10 +235,9 @@ def representative(pooled: Tensor, k: int, seed: int) -> list[int]:
     if not 1 <= k <= len(points):
         raise DataError(f"cannot choose {k} representative concepts out of {len(points)}")
     centres = KMeans(k, n_init=10, random_state=seed).fit(points).cluster_centers_
-    distances = ((points[:, None] - centres[None]) ** 2).sum(-1)
     chosen: list[int] = []
-    for column in distances.T:
-        column = column.copy()
-        column[chosen] = np.inf  # equal embeddings: two centres may share their nearest member
-        chosen.append(int(column.argmin()))
+    for centre in centres:
+        distances = ((points - centre) ** 2).sum(-1)
+        distances[chosen] = np.inf  # equal embeddings: two centres may share their nearest member
+        chosen.append(int(distances.argmin()))
     return sorted(chosen)

@@ -82,3 +82,54 @@ def test_inception_weights_that_do_not_exist(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(MissingModel, match=r"absent\.pth"):
         InceptionFeatures(tmp_path / "absent.pth")
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory):
+    """A state dict of random weights, in both formats."""
+    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    from safetensors.torch import save_file
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    folder = tmp_path_factory.mktemp("inception")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extractor, "load_state_dict_from_url", lambda *args, **kwargs: {})
+        patch.setattr(extractor.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        net = NoTrainInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(net.state_dict(), folder / "w.pth")
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, folder / "w.safetensors")
+    return folder, net
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_inception_reads_a_local_file(inception_weights, name):
+    folder, net = inception_weights
+    features = InceptionFeatures(folder / name)
+    images = _images(2, 32)
+    pooled, maps = features.levels(images)
+    torch.testing.assert_close(pooled, net(images))
+    assert pooled.shape == (2, features.dim)
+    assert [tuple(level.shape[2:]) for level in maps] == [(35, 35), (17, 17), (8, 8)]
+    assert not any(p.requires_grad for p in features.parameters())
+
+
+class Code:
+    def __reduce__(self):
+        return (pytest.fail, ("a weights file ran code",))
+
+
+def test_inception_never_unpickles_and_names_a_bad_file(inception_weights, tmp_path):
+    torch.save({"a": Code()}, tmp_path / "evil.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"{}")
+    for name in ("evil.pth", "other.pth", "cut.safetensors"):
+        with pytest.raises(MissingModel, match=rf"{name}.*metrics\.weights=.*metrics=efficientnet"):
+            InceptionFeatures(tmp_path / name)
+
+
+def test_inception_offline_names_the_remedies_at_once(inception_weights, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(MissingModel, match=r"HF_HUB_OFFLINE.*metrics\.weights=.*metrics=efficientnet"):
+        InceptionFeatures()

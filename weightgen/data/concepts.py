@@ -40,10 +40,11 @@ class Concept:
                 f"concept {self.name}: unknown split {self.split!r}; use one of {', '.join(SPLITS)}"
             )
         for text in (self.prompt, *self.paraphrases):
-            _check_prompt(self.name, text)
+            check_prompt(self.name, text)
 
 
-def _check_prompt(name: str, prompt: object) -> None:
+def check_prompt(name: str, prompt: object) -> None:
+    """DataError: blank, over MAX_PROMPT characters, or with control characters."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise DataError(f"concept {name}: the prompt is blank; write what the pictures should look like")
     if len(prompt) > MAX_PROMPT:
@@ -81,23 +82,24 @@ class ListConcepts:
         """-> concepts in the given order. DataError: empty list, unknown or missing fields, duplicates."""
         if not self.items:
             raise DataError("the list of concepts is empty; give at least one {prompt, split}")
-        return _unique([self._concept(position, item) for position, item in enumerate(self.items)])
+        return _unique([concept_of(item, str(position)) for position, item in enumerate(self.items)])
 
-    @staticmethod
-    def _concept(position: int, item: Mapping) -> Concept:
-        known = {"prompt", "split", "name", "paraphrases"}
-        if not isinstance(item, Mapping) or not {"prompt", "split"} <= set(item) <= known:
-            raise DataError(
-                f"concept {position}: got {item!r}; give prompt and split, optionally name and paraphrases"
-            )
-        prompt = item["prompt"]
-        _check_prompt(f"number {position}", prompt)
-        try:
-            factors = parse_prompt(prompt)
-        except DataError:  # a free prompt: fine for every editor but the procedural one, which says so itself
-            factors = ()
-        name = item.get("name") or slug(prompt)
-        return Concept(name, prompt, item["split"], tuple(item.get("paraphrases") or ()), factors)
+
+def concept_of(item: Mapping, where: str) -> Concept:
+    """{prompt, split, name?, paraphrases?} -> a concept; `where` the item stands, for errors."""
+    known = {"prompt", "split", "name", "paraphrases"}
+    if not isinstance(item, Mapping) or not {"prompt", "split"} <= set(item) <= known:
+        raise DataError(
+            f"concept {where}: got {item!r}; give prompt and split, optionally name and paraphrases"
+        )
+    prompt = item["prompt"]
+    check_prompt(where, prompt)
+    try:
+        factors = parse_prompt(prompt)
+    except DataError:  # a free prompt: fine for every editor but the procedural one, which says so itself
+        factors = ()
+    name = item.get("name") or slug(prompt)
+    return Concept(name, prompt, item["split"], tuple(item.get("paraphrases") or ()), factors)
 
 
 class GrammarConcepts:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageOps
 
 from weightgen.errors import DataError
+
+pillow_heif.register_heif_opener()  # .heic and .heif, as phones write them
 
 # Not pictures by themselves: they need an outside program, or are video and scientific containers.
 _NOT_PHOTOS = frozenset({"EPS", "WMF", "MPEG", "HDF5", "BUFR", "GRIB", "PDF", "FLI"})
@@ -42,8 +45,15 @@ def decode_photo(source: Path | IO[bytes]) -> Image.Image:
         with Image.open(source) as photo:
             photo.load()
             photo = ImageOps.exif_transpose(photo)
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise all of these for broken files
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        Image.DecompressionBombError,
+    ) as error:  # Pillow's decoders and its plugins raise all of these for broken files
         raise DataError(f"cannot be decoded ({error})") from error
     if photo.mode[0] in "IF":
         photo = _eight_bits(photo)

@@ -205,7 +205,8 @@ def parse_prompt(prompt: str) -> Factors:
     )
     if unknown or not found:
         raise DataError(
-            f"the procedural editor does not understand {unknown or 'anything'} in {prompt!r}; {vocabulary}"
+            f"the procedural editor does not understand {unknown or 'anything'} in {prompt!r}; choose one that draws "
+            f"any prompt (editor=instruct_pix2pix, img2img, premade, ...), or words it knows: {vocabulary}"
         )
     distinct = sorted(set(found))
     for kind in ("medium", "palette"):

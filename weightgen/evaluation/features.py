@@ -9,14 +9,18 @@ A feature extractor is an nn.Module with
 
 import importlib.util
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from weightgen.errors import MissingModel
+from weightgen.network import require_network
 
 # What the Lite weights were trained with on ImageNet (TensorFlow's efficientnet_lite_builder), not the usual
 # ImageNet statistics that the PyTorch conversion's README repeats: top-1 confidence is higher with these on
@@ -137,8 +141,9 @@ class _InvertedResidual(nn.Module):
 class InceptionFeatures(nn.Module):
     """InceptionV3 of the original FID (torchmetrics' NoTrainInceptionV3), 2048-d, images resized to 299 px.
 
-    weights: a local copy of weights-inception-2015-12-05-6726825d.pth; None lets torch-fidelity download it.
-    Raises: MissingModel where torch-fidelity or the weights are missing.
+    weights: a local copy of weights-inception-2015-12-05-6726825d.pth, or its state dict as safetensors; None: the
+    copy in torch's hub folder, downloaded where it is missing.
+    Raises: MissingModel, within seconds, where torch-fidelity or the weights are missing.
     """
 
     name = "inception"
@@ -152,19 +157,27 @@ class InceptionFeatures(nn.Module):
                 "metrics=inception needs torch-fidelity (pip install torch-fidelity); "
                 "metrics=efficientnet works with what is installed"
             )
-        from torchmetrics.image.fid import NoTrainInceptionV3
-
-        if weights is not None and not Path(weights).is_file():
+        path = None if weights is None else Path(weights).expanduser()
+        if path is not None and not path.is_file():
             raise MissingModel(
-                f"InceptionV3 weights {weights} do not exist; metrics=efficientnet needs no file"
+                f"InceptionV3 weights {weights} do not exist: set metrics.weights=<local file>, or use "
+                "metrics=efficientnet, which needs no file"
             )
         try:
-            path = None if weights is None else str(weights)
-            self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            self.net = _inception(path or _published_inception())
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            KeyError,
+            pickle.UnpicklingError,
+            SafetensorError,
+        ) as error:
+            reason = " ".join(str(error).split())[:200]
             raise MissingModel(
-                "the InceptionV3 weights cannot be had here: give metrics.features.weights=<local "
-                f"weights-inception-2015-12-05-6726825d.pth>, or use metrics=efficientnet ({error})"
+                f"the InceptionV3 weights ({weights or 'to be downloaded'}) cannot be had here ({reason}): set "
+                "metrics.weights=<local weights-inception-2015-12-05-6726825d.pth>, or use metrics=efficientnet"
             ) from error
         self.requires_grad_(False)
 
@@ -190,3 +203,28 @@ class InceptionFeatures(nn.Module):
             for hook in hooks:
                 hook.remove()
         return pooled, maps
+
+
+def _inception(path: Path) -> nn.Module:
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # torch-fidelity unpickles whatever file it is given: it gets one of ours, of these tensors alone.
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(state, Path(folder) / "weights.pth")
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(Path(folder) / "weights.pth"))
+
+
+def _published_inception() -> Path:
+    """The weights file in torch's hub folder. OSError: neither there nor to be downloaded."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
+    if not path.is_file():
+        require_network(URL_INCEPTION_V3)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
+    return path
