@@ -10,11 +10,12 @@ import torch
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from experiments._csv_log import CsvLog
 from experiments._ranks import Environment, Followed, rank, world
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
@@ -187,7 +188,7 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
     if rank() > 0:
         yield []
         raise Followed
-    loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)]
+    loggers: list[Logger] = [CsvLog(folder / "log" / "metrics.csv")]
     run = None
     if cfg.logger.wandb:
         run = wandb.init(
@@ -203,6 +204,8 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
                 "key": spec.key,
                 "inputs": [s.reference() for s in spec.inputs],
             },
+            id=spec.key,  # a stage that goes on after a kill goes on in its run
+            resume="allow",
             reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
             settings=wandb.Settings(
                 console="off",
@@ -217,13 +220,15 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
         run.define_metric("time/train_seconds")
         run.define_metric("fid*", step_metric="time/train_seconds")
         loggers.append(WandbLogger(experiment=run))
+    failed = True
     try:
         yield loggers
+        failed = False
     finally:
         for logger in loggers:
-            logger.finalize("success")
+            logger.finalize("failed" if failed else "success")
         if run is not None:
-            run.finish()
+            run.finish(exit_code=int(failed))
 
 
 def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:
