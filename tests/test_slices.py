@@ -45,7 +45,9 @@ def test_the_mean_of_the_slices_losses_is_the_loss_of_the_batch(shares: int) -> 
 
 
 def test_a_batch_that_does_not_divide_is_named_with_both_numbers() -> None:
-    with pytest.raises(WeightgenError, match=r"a batch of 6 does not divide by 4: strategy\.ranks=2 .*accumulate=2"):
+    with pytest.raises(
+        WeightgenError, match=r"a batch of 6 does not divide by 4: strategy\.ranks=2 .*accumulate=2"
+    ):
         Slices(Counted(), 0, 2, parts=2)
 
 
