@@ -37,7 +37,7 @@ class CsvLog(Logger):
         elif set(row) - set(self.columns):
             self._rewrite(read(self.path), row)
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(row)
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def _rewrite(self, rows: list[dict[str, Any]], new: Mapping[str, Any]) -> None:
         """The file with a header for all of these, replaced atomically."""
@@ -45,7 +45,7 @@ class CsvLog(Logger):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
         temporary.replace(self.path)
