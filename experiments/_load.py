@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from experiments.graph import plain
+from experiments.graph import by_content, plain
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
@@ -33,6 +33,19 @@ def pair_tensors(pipeline: Pipeline, concept: Concept) -> tuple[dict[str, Tensor
     return photos, tensors(pipeline.store.require(pipeline.pairs(concept)) / "targets.safetensors")
 
 
+def training_pairs(pipeline: Pipeline, concept: Concept, seed: int) -> tuple[Tensor, Tensor]:
+    """(source, target) uint8 (n, 3, S, S) of a new concept in the order that `seed` draws: the first `pairs`, or all.
+
+    Raises WeightgenError if there are fewer.
+    """
+    photos, targets = pair_tensors(pipeline, concept)
+    have, wanted = len(photos["train"]), pipeline.cfg.pairs
+    if wanted is not None and wanted > have:
+        raise WeightgenError(f"pairs={wanted}: {concept.name} has {have}; lower it, or raise photos.train")
+    order = torch.randperm(have, generator=torch.Generator().manual_seed(seed))[:wanted]
+    return photos["train"][order], targets["train"][order]
+
+
 def text_encoder(cfg: DictConfig) -> TextEncoder:
     return _encoder(OmegaConf.to_yaml(cfg.text_encoder, resolve=True))
 
@@ -44,7 +57,7 @@ def _encoder(description: str) -> TextEncoder:
 
 def text_features(pipeline: Pipeline, prompts: list[str]) -> TextFeatures:
     """Features of `prompts`, cached by content."""
-    config = {"text_encoder": plain(pipeline.cfg.text_encoder), "prompts": prompts}
+    config = {"text_encoder": by_content(pipeline.cfg.text_encoder), "prompts": prompts}
     spec = Spec("text", 1, config, label=f"text of {len(prompts)} prompts")
 
     def build(folder: Path) -> dict[str, Any]:

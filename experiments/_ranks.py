@@ -190,9 +190,9 @@ def _follow(
     parent: int, port: int, rank: int, size: int, gpu: bool, follow: Callable[..., Any], arguments: tuple
 ) -> None:
     """A follower's life."""
-    from experiments.pipeline import _end_with
+    from experiments._jobs import end_with
 
-    _end_with(parent)
+    end_with(parent)
     store = dist.TCPStore(HOST, port, is_master=False)
     store.set(f"rank {rank}", "here")
     try:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from experiments._csv_log import CsvLog
 from experiments._ranks import Environment, Followed, rank, world
+from experiments._wandb import SECONDS, define_axes, describe_run, settings
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 from weightgen.slices import Slices
@@ -75,9 +76,7 @@ class LossLogger(AfterStep):
             return
         losses = getattr(module, "last_losses", None) or trainer.callback_metrics
         values = {name: float(trainer.strategy.reduce(value)) for name, value in losses.items()}
-        values |= (
-            {"time/train_seconds": float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
-        )
+        values |= {SECONDS: float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
         for logger in trainer.loggers:
             logger.log_metrics({"step": step, **values}, step=step)
 
@@ -193,32 +192,20 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
     if cfg.logger.wandb:
         run = wandb.init(
             project=cfg.logger.project,
+            entity=cfg.logger.entity,
             mode=cfg.logger.mode,
             dir=cfg.logger.folder,
             group=cfg.recipe,
             job_type=spec.stage,
             name=spec.label.replace(" ", "/") or spec.stage,
             tags=[tag[:64] for tag in tags],
-            config={
-                "stage": spec.describe(),
-                "key": spec.key,
-                "inputs": [s.reference() for s in spec.inputs],
-            },
+            config=describe_run(cfg, spec),
             id=spec.key,  # a stage that goes on after a kill goes on in its run
             resume="allow",
             reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
-            settings=wandb.Settings(
-                console="off",
-                silent=True,
-                disable_git=True,
-                disable_code=True,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_transaction_log_flush_interval=1,
-            ),
+            settings=settings(),
         )
-        run.define_metric("time/train_seconds")
-        run.define_metric("fid*", step_metric="time/train_seconds")
+        define_axes(run)
         loggers.append(WandbLogger(experiment=run))
     failed = True
     try:
@@ -234,11 +221,13 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
 def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:
     """fid also under the name of its features: only Inception's is the FID."""
     named = {f"fid_{feature_set}": scores["fid"]} if "fid" in scores else {}
-    values = {
-        "time/train_seconds" if name == "train_seconds" else name: value for name, value in scores.items()
-    }
+    values = {SECONDS if name == "train_seconds" else name: value for name, value in scores.items()}
     for logger in loggers:
-        logger.log_metrics({**values, **named}, step=step)
+        scope = "eval/" if isinstance(logger, WandbLogger) else ""  # whose x-axis is the training seconds
+        logger.log_metrics(
+            {name if name == SECONDS else scope + name: value for name, value in (values | named).items()},
+            step=step,
+        )
 
 
 def log_images(loggers: Sequence[Logger], step: int, panels: dict[str, Tensor]) -> None:

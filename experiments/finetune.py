@@ -20,6 +20,7 @@ from experiments._load import (
     seeded,
     tensors,
     text_features,
+    training_pairs,
 )
 from experiments._training import fit, log_images, log_scores, tracked
 from experiments.pipeline import Pipeline
@@ -65,9 +66,12 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     init = next((upstream for upstream in spec.inputs if upstream.stage == "init"), None)
     text = text_features(pipeline, [concept.prompt])
     photos, targets = pair_tensors(pipeline, concept)
+    sources, edited = photos["train"], targets["train"]
+    if "pairs" in spec.config:
+        sources, edited = training_pairs(pipeline, concept, seed)
     batches = PairBatches(
-        photos["train"],
-        [targets["train"]],
+        sources,
+        [edited],
         text.tokens,
         text.mask,
         [[0]],

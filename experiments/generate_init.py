@@ -17,10 +17,10 @@ from experiments._load import (
     load_base,
     load_blocks,
     lora_spec,
-    pair_tensors,
     tensors,
     text_encoder,
     text_features,
+    training_pairs,
 )
 from experiments.pipeline import Pipeline
 from experiments.train_denoiser import block_generator
@@ -90,12 +90,10 @@ def validation_space(pipeline: Pipeline, layout: BlockLayout, loras: list[Spec])
 
 
 def evidence(pipeline: Pipeline, spec: Spec, model: nn.Module, layout: BlockLayout) -> Evidence:
-    """The concept's training pairs in an order drawn by the run's seed."""
+    """The concept's training pairs in the order that the run's seed draws."""
     _, concept, seed = spec.subject
-    photos, targets = pair_tensors(pipeline, concept)
-    order = torch.randperm(len(photos["train"]), generator=torch.Generator().manual_seed(seed))
-    text = text_features(pipeline, [concept.prompt])
-    return Evidence(photos["train"][order], targets["train"][order], model, layout, text)
+    source, target = training_pairs(pipeline, concept, seed)
+    return Evidence(source, target, model, layout, text_features(pipeline, [concept.prompt]))
 
 
 def trained_state(pipeline: Pipeline, lora: Spec) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import ordered
+from weightgen.local_files import content_hash
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
@@ -30,9 +31,23 @@ STAGES = {
 }
 
 
+LOCAL_MODELS = ("pretrained", "architecture", "weights", "model")  # options that may name a file or folder
+
+
 def plain(node: Any) -> Any:
     """A config node as resolved plain Python."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def by_content(node: Any) -> Any:
+    """`plain`, but a model's local file or folder stands as its content: moved it is the same, another of its name is
+    not. Names of hub models and tags stay as they are."""
+
+    def content(key: str, value: Any) -> Any:
+        local = key in LOCAL_MODELS and isinstance(value, str) and Path(value).expanduser().exists()
+        return f"sha256:{content_hash(value)}" if local else value
+
+    return {key: content(key, value) for key, value in plain(node).items()}
 
 
 class StageGraph:
@@ -181,12 +196,15 @@ class StageGraph:
             "guide": lambda: [self.generator, self.guide, self.pairs(concept)],
             "lora": lambda: [self.lora(concept)],
             "pairs": lambda: [self.base_spec, self.pairs(concept)],
+            "generator_and_pairs": lambda: [self.generator, self.pairs(concept)],
             "validation": lambda: [self.fitted(method), self.blocks],
         }[init.needs]()
         prompt = self.other(concept, seed).prompt if getattr(init, "shuffled", False) else concept.prompt
         config = {"init": options, "lora": self._lora(), "prompt": prompt, "seed": seed}
         config |= self._parts("text_encoder")
-        config |= {"sampler": plain(self.cfg.sampler)} if init.needs in ("denoiser", "guide") else {}
+        generates = init.needs in ("denoiser", "guide", "generator_and_pairs")
+        config |= {"sampler": plain(self.cfg.sampler)} if generates else {}
+        config |= self._scarce() if "pairs" in options else {}
         return self._spec(
             "init", config, upstream, f"init {method} {concept.name} {seed}", (method, concept, seed)
         )
@@ -199,6 +217,7 @@ class StageGraph:
         kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
         budget |= schedules[kind]
         config = {"budget": budget, "seed": seed, **self._parts("discriminator", "text_encoder", "metrics")}
+        config |= self._scarce() if kind != "ceiling" else {}
         config["accelerator"] = self.cfg.strategy.trainer.accelerator  # its seconds are part of the result
         config |= {"lora": self._lora()} if init else {"scratch": self.scratch(method)}
         inputs = [self.pairs(concept)] + ([init] if init else [])
@@ -214,7 +233,7 @@ class StageGraph:
         return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]
 
     def _parts(self, *groups: str) -> dict[str, Any]:
-        return {group: plain(self.cfg[group]) for group in groups}
+        return {group: by_content(self.cfg[group]) for group in groups}
 
     def _lora(self) -> dict[str, Any]:
         """Options of a LoRA; seeds=shared is what a LoRA without that option has."""
@@ -222,16 +241,29 @@ class StageGraph:
             key: value for key, value in plain(self.cfg.lora).items() if (key, value) != ("seeds", "shared")
         }
 
+    def _scarce(self) -> dict[str, Any]:
+        """How many pairs a new concept has, where that is not all there are. Raises WeightgenError on less than one."""
+        if self.cfg.pairs is not None and self.cfg.pairs < 1:
+            raise WeightgenError(f"pairs={self.cfg.pairs}: a new concept needs at least one training pair")
+        return {} if self.cfg.pairs is None else {"pairs": self.cfg.pairs}
+
     def method(self, name: str) -> dict[str, Any]:
-        """conf/init/<name>.yaml, with the command line's `init.*` where it names this method."""
+        """conf/init/<name>.yaml, with the command line's `init.*` where it names this method.
+
+        An option given as {representative: ..., all: ...} is resolved by the base: rivals are tuned on each.
+        """
         if name == self.cfg.init.name:
-            return plain(self.cfg.init)
-        path = Path(CONF) / "init" / f"{name}.yaml"
-        if not path.exists():
-            raise WeightgenError(
-                f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all"
-            )
-        return plain(OmegaConf.load(path))
+            options = plain(self.cfg.init)
+        else:
+            path = Path(CONF) / "init" / f"{name}.yaml"
+            if not path.exists():
+                raise WeightgenError(
+                    f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all"
+                )
+            scope = OmegaConf.create({"evidence": self.cfg.evidence, "init": OmegaConf.load(path)})
+            options = plain(scope)["init"]
+        by_base = {key: value for key, value in options.items() if isinstance(value, dict)}
+        return options | {key: value[self.cfg.base] for key, value in by_base.items()}
 
     def init_class(self, name: str) -> Any:
         """The class of weightgen.inits (or its rivals) behind a method: says what it `needs`."""

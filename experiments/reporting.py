@@ -15,6 +15,7 @@ from experiments._load import find, load_blocks, pair_tensors, tensors
 from experiments.pipeline import Pipeline
 from experiments.train_loras import summarise
 from weightgen.artifacts import Spec
+from weightgen.data.concepts import Concept
 from weightgen.evaluation.compare import wins, write_wins
 from weightgen.evaluation.cost import COST_COLUMNS, cost_table
 from weightgen.evaluation.methods import OURS
@@ -27,15 +28,19 @@ from weightgen.evaluation.scatter import novelty_scatter
 from weightgen.evaluation.summary import summarize, write_summary
 
 GRID_CONCEPTS = 8
-FIXED = ("pairs_seconds", "base_seconds", "zoo_seconds", "denoiser_seconds")
+FIXED = ("pairs_seconds", "base_seconds", "zoo_seconds", "denoiser_seconds", "guide_seconds")
 Rows = list[dict[str, Any]]
 
 
+def shown_concepts(pipeline: Pipeline) -> list[Concept]:
+    """Those whose images are shown, an equal share of each split."""
+    share = max(1, GRID_CONCEPTS // len(pipeline.cfg.splits))
+    return [concept for split in pipeline.cfg.splits for concept in pipeline.split(split)[:share]]
+
+
 def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
-    """Rows source, target, each method at step 0 and at the end; a column per concept, half of them of each split."""
-    cfg = pipeline.cfg
-    share = max(1, GRID_CONCEPTS // len(cfg.splits))
-    shown = [concept for split in cfg.splits for concept in pipeline.split(split)[:share]]
+    """Rows source, target, each method at step 0 and at the end; a column per concept of `shown_concepts`."""
+    cfg, shown = pipeline.cfg, shown_concepts(pipeline)
     rows: dict[str, list[Tensor]] = {}
     for number, concept in enumerate(shown):
         photos, targets = pair_tensors(pipeline, concept)
@@ -105,18 +110,25 @@ def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
     store, generator = pipeline.store, pipeline.generator
     blocks, base = find(generator, "blocks"), find(generator, "base")
     networks = {generator, find(generator, "denoiser")}  # one and the same without function-space training
+    guided = any(pipeline.init_class(method).needs == "guide" for method in pipeline.methods)
     return {
         "pairs_seconds": sum(store.metrics(pipeline.pairs(c))["seconds"] for c in pipeline.split("train")),
         "base_seconds": store.metrics(base)["seconds"],
         "zoo_seconds": sum(store.metrics(lora)["seconds"] for lora in blocks.inputs),
         "denoiser_seconds": sum(store.metrics(network)["seconds"] for network in networks),
+        "guide_seconds": store.metrics(pipeline.guide)["seconds"] if guided else 0.0,
     }
 
 
 def cost_rows(pipeline: Pipeline, race_table: Rows) -> Rows:
     """Break-even of `generated` against every rival, per split and target, in seconds to the same FID."""
     spent = stage_seconds(pipeline)
-    everything, base_only = sum(spent.values()), spent["pairs_seconds"] + spent["base_seconds"]
+    base_only = spent["pairs_seconds"] + spent["base_seconds"]
+    zoo = base_only + spent["zoo_seconds"]
+    generator = zoo + spent["denoiser_seconds"]
+    by_need = dict.fromkeys(("base", "pairs", "lora"), base_only) | {"scratch": 0.0}
+    by_need |= dict.fromkeys(("denoiser", "generator_and_pairs"), generator)
+    by_need |= {"guide": generator + spent["guide_seconds"]}
     table: Rows = []
     groups = {(row["split"], row["target"]) for row in race_table if row["base"] == pipeline.cfg.base}
     for split, target in sorted(groups):
@@ -127,13 +139,7 @@ def cost_rows(pipeline: Pipeline, race_table: Rows) -> Rows:
         }
         if OURS not in chosen:
             continue
-        needs = {method: pipeline.init_class(method).needs for method in chosen}
-        fixed = {
-            method: {"scratch": 0.0, "base": base_only, "pairs": base_only, "lora": base_only}.get(
-                need, everything - spent["denoiser_seconds"]
-            )
-            for method, need in needs.items()
-        } | {OURS: everything}
+        fixed = {method: by_need.get(pipeline.init_class(method).needs, zoo) for method in chosen}
         head = {"base": pipeline.cfg.base, "split": split, "target": target}
         table += [head | row | spent for row in cost_table(OURS, fixed, chosen)]
     return table

@@ -5,8 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 from test_configs import composed
 
+from experiments._app import CONF
+from experiments._load import pair_tensors, training_pairs
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, WeightgenError
@@ -104,6 +108,47 @@ def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None
         subjects = [s.subject for s in upstream(p.init(method, concept, 0)) if s.stage in ("pairs", "lora")]
         touches_own = any(subject.name == concept.name for subject in subjects)
         assert touches_own == (method == "trained"), method
+
+
+def test_an_option_may_differ_from_base_to_base() -> None:
+    chosen = {base: pipeline(f"base={base}").method("few_steps")["lr"] for base in ("representative", "all")}
+    assert chosen == OmegaConf.to_container(OmegaConf.load(CONF + "/init/few_steps.yaml").lr)
+    assert len(set(chosen.values())) == 2
+    given = pipeline("init=few_steps", "init.lr=0.5", "evidence.pairs=2").method("few_steps")
+    assert (given["lr"], given["pairs"]) == (0.5, 2)
+    assert pipeline("evidence.pairs=2").method("guided")["pairs"] == 2
+
+
+def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -> None:
+    every, few = pipeline(), pipeline("pairs=8")
+    concept = every.test_concepts[0]
+    changed = {
+        method
+        for method in [*every.methods, "few_steps"]
+        if every.finetune(method, concept, 0).key != few.finetune(method, concept, 0).key
+    }
+    assert changed == {"pix2pix", "e2gan", "mean", "nearest", "generated", "few_steps"}  # not the ceiling
+    for method, same in (("generated", True), ("few_steps", False), ("guided", False)):
+        assert (every.init(method, concept, 0).key == few.init(method, concept, 0).key) == same
+    with pytest.raises(WeightgenError, match="pairs=0"):
+        pipeline("pairs=0").finetune("e2gan", concept, 0)
+
+
+def test_the_pairs_of_a_new_concept_are_drawn_by_the_seed_each_once(smoke) -> None:
+    p = pipeline(
+        "pairs=5", f"paths.artifacts={smoke.folder}/artifacts", f"paths.reports={smoke.folder}/reports"
+    )
+    concept = p.test_concepts[0]
+    photos, targets = pair_tensors(p, concept)
+    draws = {seed: training_pairs(p, concept, seed) for seed in (0, 1)}
+    for source, target in draws.values():
+        rows = [int((photos["train"] == image).flatten(1).all(1).nonzero()[0]) for image in source]
+        assert len(set(rows)) == 5
+        assert torch.equal(target, targets["train"][rows])  # still pairs
+    assert not torch.equal(draws[0][0], draws[1][0])
+    p.cfg.pairs = 10_000
+    with pytest.raises(WeightgenError, match=r"pairs=10000.*photos\.train"):
+        training_pairs(p, concept, 0)
 
 
 def _strings(value):

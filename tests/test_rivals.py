@@ -11,6 +11,7 @@ from weightgen.evidence import Evidence
 from weightgen.inits import WeightSpace
 from weightgen.rivals import (
     FewStepsInit,
+    GeneratedFewStepsInit,
     NearestKInit,
     NoisedNearestInit,
     PcaGaussianInit,
@@ -175,6 +176,29 @@ def test_few_steps_are_adam_on_the_peft_models_own_factors():
     torch.testing.assert_close(blocks, few.layout.to_blocks(lora_state(few.model)), rtol=0, atol=1e-5)
     assert float(few.loss(blocks)) < start
     assert float((blocks - zero).abs().max()) > 0.02
+
+
+class Answer:
+    """A weight generator that gives known blocks, seen once."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def __call__(self, text, noise):
+        return self.blocks[None]
+
+
+def test_steps_from_the_generated_set_are_adams_from_there():
+    seen = evidence(pairs=4)
+    generated = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
+    before = generated.clone()
+    space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated))
+    one = GeneratedFewStepsInit(steps=1, pairs=2, lr=0.01)(space, seen.text, noise())
+    gradient = seen.first(2).gradient(generated)
+    # Adam's first step is lr times the gradient's sign, whatever the betas.
+    torch.testing.assert_close(one, generated - 0.01 * gradient / (gradient.abs() + 1e-8), rtol=0, atol=1e-6)
+    assert torch.equal(generated, before)  # the generator's own stay
+    assert GeneratedFewStepsInit.needs == "generator_and_pairs"
 
 
 def test_evidence_refuses_what_does_not_fit():

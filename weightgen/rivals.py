@@ -103,13 +103,26 @@ class FewStepsInit:
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         evidence = space.evidence.first(self.pairs)
-        blocks = space.zero.clone()
+        blocks = self.start(space, text, noise).clone()
         # Adam is elementwise: one (K, D) tensor moves as the model's own factors would, padding not at all.
         optimizer = torch.optim.Adam([blocks], self.lr, self.betas)
         for _ in range(self.steps):
             blocks.grad = evidence.gradient(blocks)
             optimizer.step()
         return blocks.detach()
+
+    def start(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        """(K, D), where the first step starts."""
+        return space.zero
+
+
+class GeneratedFewStepsInit(FewStepsInit):
+    """The same from the generated set: `guided` without its learned steps, and so what those have to beat."""
+
+    needs: ClassVar[str] = "generator_and_pairs"
+
+    def start(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.generator(text, noise)[0]
 
 
 class TextBaseInit(ZeroInit):

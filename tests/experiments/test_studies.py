@@ -39,9 +39,8 @@ def variants(name: str) -> dict[str, Pipeline]:
 
 def keys(p: Pipeline) -> list[str]:
     """Of the finished result and everything that the weight generator needs."""
-    concept = p.test_concepts[0]
-    method = next(method for method in p.methods if method.startswith("generated"))
-    return [p.finetune(method, concept, 0).key, p.denoiser.key, p.blocks.key, p.base_spec.key]
+    results = " ".join(p.finetune(method, p.test_concepts[0], 0).key for method in p.methods)
+    return [results, p.denoiser.key, p.blocks.key, p.base_spec.key]
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -59,6 +58,12 @@ def test_every_value_is_another_result_beside_zero_and_ceiling(name: str) -> Non
 def test_the_recipes_own_value_shares_the_recipes_artifacts(name: str) -> None:
     own = keys(Pipeline(composed("experiment=toy")))[1:]
     assert own in [keys(p)[1:] for p in variants(name).values()]
+
+
+@pytest.mark.parametrize("name", ["rate", "rounds"])
+def test_a_choice_of_hyper_parameters_sees_validation_concepts_alone(name: str) -> None:
+    for p in variants(name).values():
+        assert {concept.split for concept in p.test_concepts} == {"validation"}
 
 
 def test_a_lora_of_its_own_seed_wants_both_factors() -> None:

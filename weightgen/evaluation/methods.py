@@ -16,6 +16,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "mlp": ("MLP regression", "#cc79a7"),
     "pca_gaussian": ("Gaussian in PCA space", "#6b3a4a"),
     "few_steps": ("a few Adam steps", "#1fc8c8"),
+    "generated_few_steps": ("a few Adam steps from the generated", "#0b6e6e"),
     "generated": ("generated (ours)", "#d7301f"),
     "guided": ("generated, guided by a few pairs (ours)", "#7f0000"),
     "generated_shuffled": ("generated, told another prompt", "#f4a582"),
