@@ -1,4 +1,4 @@
-"""`train_denoiser strategy=ddp_cpu` as a user runs it, killed -9 on the way: the artifacts of one process that ran through."""
+"""`train_denoiser strategy=ddp_cpu` as a user runs it, killed -9 on the way: the artifacts of one process."""
 
 import json
 import os

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from wandb.util import get_core_path
@@ -17,6 +16,8 @@ from experiments._app import CONF
 from experiments._csv_log import read
 from experiments._training import tracked
 from weightgen.artifacts import Spec
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(folder: Path) -> DictConfig:
