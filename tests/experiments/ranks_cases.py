@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments._app import CONF, quiet
+from experiments._ranks import group, world
 from experiments._training import fit
 from weightgen.data.pairs import PairBatches
 from weightgen.diffusion.joint import JointTransformer
@@ -129,3 +130,13 @@ def follow(folder: Path) -> None:
     trained, score = train(TOGETHER, folder)
     rates = {" ".join(name): rates for name, (_, rates) in trained.items()}
     (folder / "follower.json").write_text(json.dumps({"rates": rates, "score": score}))
+
+
+def nothing() -> None:
+    """A follower that has nothing to do."""
+
+
+def meet() -> tuple[int, int]:
+    with group(2, False, nothing):
+        inside = world()
+    return inside, world()

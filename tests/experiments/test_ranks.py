@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import ranks_cases as cases
 import torch
+from joblib import Parallel, delayed
 from torch import nn
 
 from experiments._ranks import Environment, Followed, group, rank, ranks, world
@@ -77,6 +78,10 @@ def test_fid_is_one_score_of_all_ranks_images(alone: Outcome, together: Outcome)
     assert together.follower["score"] == together.score
     halves = [cases.distance(cases.IMAGES[i::2]) for i in range(2)]
     assert abs(sum(halves) / 2 - alone.score) > 0.01  # a mean of the ranks' scores would be another number
+
+
+def test_a_job_of_the_joblib_launcher_may_start_processes() -> None:
+    assert Parallel(n_jobs=2, backend="loky")([delayed(cases.meet)()]) == [(2, 1)]
 
 
 def _die(folder: Path) -> None:
