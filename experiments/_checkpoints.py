@@ -43,7 +43,12 @@ class Checkpoints(AfterStep):
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         was, now = checkpoint.get("parts", 1), trainer.accumulate_grad_batches
         for counts in (progress["total"], progress["current"]):
-            counts.update({name: count * now // was for name, count in counts.items()})
+            for (
+                name,
+                count,
+            ) in counts.items():  # `completed` lags: a checkpoint is saved before it counts the batch
+                lag = int(name == "completed")
+                counts[name] = (count + lag) * now // was - lag
 
     def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         self.done = step

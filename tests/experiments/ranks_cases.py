@@ -34,12 +34,15 @@ def config(*overrides: str) -> DictConfig:
 
 
 class Seen(pl.Callback):
-    """Learning rates after each batch."""
+    """Learning rates after each batch, or part of one; after `stop` of them the run is interrupted."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
         self.rates: list[list[float]] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if len(self.rates) == self.stop:
+            raise InterruptedError
         self.rates.append([group["lr"] for o in trainer.optimizers for group in o.param_groups])
 
 
@@ -57,7 +60,9 @@ def texts() -> tuple[Tensor, Tensor, list[list[int]]]:
     return noise(2 * N, L, E, seed=1), mask, [[2 * i, 2 * i + 1] for i in range(N)]
 
 
-def denoiser(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
+def denoiser(
+    cfg: DictConfig, folder: Path, stop: int | None = None
+) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Averaged weights and learning rates: random blocks (some half padding), prompts, times and noise."""
     valid = torch.ones(K, D, dtype=torch.bool)
     valid[-2:, D // 4 :] = False
@@ -67,7 +72,7 @@ def denoiser(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[lis
     module = BlockDiffusionModule(
         net, make_scheduler(), adam, warmup_steps=2, decay_steps=8, text_dropout=0.3, seed=4
     )
-    seen = Seen()
+    seen = Seen(stop)
     fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="denoiser")
     return module.averaged_state(), seen.rates
 
