@@ -123,6 +123,9 @@ def group(size: int, gpu: bool, follow: Callable[..., Any], *arguments: Any) -> 
     Raises WeightgenError if a follower dies.
     """
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # the system chooses a free port
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        # we are in a worker of joblib, whose start method children of the standard library do not know
+        multiprocessing.set_start_method("spawn", force=True)
     context = multiprocessing.get_context("spawn")  # fork does not survive autograd's threads
     followers = [
         context.Process(

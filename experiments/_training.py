@@ -10,57 +10,18 @@ import torch
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from experiments._checkpoints import AfterStep, Checkpoints, resumable
+from experiments._csv_log import CsvLog
 from experiments._ranks import Environment, Followed, rank, world
 from experiments._wandb import SECONDS, define_axes, describe_run, settings
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 from weightgen.slices import Slices
-
-
-class AfterStep(pl.Callback):
-    """Calls `after_step` with the number of steps done, once a batch, in however many parts it came."""
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
-        step, part = divmod(args[-1] + 1, trainer.accumulate_grad_batches)
-        if part == 0:
-            self.after_step(trainer, module, step)
-
-
-class Checkpoints(AfterStep):
-    """Every `every` batches the whole trainer state replaces `path`, atomically."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path = path
-        self.every = every
-        self.done = 0
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["batches_done"] = self.done
-        checkpoint["parts"] = trainer.accumulate_grad_batches
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Lightning counts the parts of batches: a run may go on with another strategy.accumulate."""
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        was, now = checkpoint.get("parts", 1), trainer.accumulate_grad_batches
-        for counts in (progress["total"], progress["current"]):
-            counts.update({name: count * now // was for name, count in counts.items()})
-
-    def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
-        self.done = step
-        if step % self.every == 0:
-            temporary = self.path.with_suffix(".tmp")
-            trainer.save_checkpoint(temporary)
-            if trainer.is_global_zero:
-                temporary.replace(self.path)
 
 
 class LossLogger(AfterStep):
@@ -110,9 +71,9 @@ def fit(
     """
     checkpoint = folder / ".checkpoint" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    resume = checkpoint if checkpoint.exists() else None
-    if resume:
-        batches.start = torch.load(resume, weights_only=True, mmap=True)["batches_done"]
+    resume = None
+    if saved := resumable(checkpoint):
+        resume, batches.start = saved
     progress = [Progress(label, batches.steps, batches.start)] if bar and rank() == 0 else []
     options, batches = shared(cfg, module, batches, parallel)
     trainer = pl.Trainer(
@@ -186,7 +147,7 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
     if rank() > 0:
         yield []
         raise Followed
-    loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)]
+    loggers: list[Logger] = [CsvLog(folder / "log" / "metrics.csv")]
     run = None
     if cfg.logger.wandb:
         run = wandb.init(
@@ -199,18 +160,22 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
             name=spec.label.replace(" ", "/") or spec.stage,
             tags=[tag[:64] for tag in tags],
             config=describe_run(cfg, spec),
+            id=spec.key,  # a stage that goes on after a kill goes on in its run
+            resume="allow",
             reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
             settings=settings(),
         )
         define_axes(run)
         loggers.append(WandbLogger(experiment=run))
+    failed = True
     try:
         yield loggers
+        failed = False
     finally:
         for logger in loggers:
-            logger.finalize("success")
+            logger.finalize("failed" if failed else "success")
         if run is not None:
-            run.finish()
+            run.finish(exit_code=int(failed))
 
 
 def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:

@@ -47,6 +47,8 @@ ALL = {"photos", "pairs", "base", "lora", "blocks", "denoiser", "init", "finetun
     ("override", "changed"),
     [
         ("strategy=gpu strategy.trainer.accelerator=cpu", set()),
+        ("strategy=ddp_cpu strategy.accumulate=2 strategy.trainer.precision=bf16-mixed", set()),
+        ("strategy=fsdp strategy.trainer.accelerator=cpu strategy.ranks=2", set()),
         ("logger=csv", set()),
         ("strategy.workers=1", set()),
         ("fleet.size=64 fleet.shard=1 fleet.shards=2", set()),

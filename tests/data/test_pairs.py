@@ -1,4 +1,4 @@
-"""Each epoch visits each pair once; a batch is a function of (seed, step); ranks partition it."""
+"""Each epoch visits each pair once; a batch is a function of (seed, step)."""
 
 from collections import Counter
 from itertools import islice
@@ -68,10 +68,3 @@ def test_resuming_equals_never_stopping():
     assert len(whole) == 9
     assert len(rest) == 4
     assert all(same(a, b) for a, b in zip(whole[5:], rest, strict=True))
-
-
-def test_ranks_partition_the_global_batch():
-    whole = batches(5).batch(3)
-    for rank in range(2):
-        part = batches(5, rank=rank, world=2).batch(3)
-        assert same(part, {name: value[rank::2] for name, value in whole.items()})

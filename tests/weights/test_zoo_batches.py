@@ -1,4 +1,4 @@
-"""A batch is a function of (seed, step); ranks partition it; every row belongs together."""
+"""A batch is a function of (seed, step); every row belongs together."""
 
 from itertools import islice
 
@@ -69,10 +69,3 @@ def test_resuming_equals_never_stopping():
     assert len(whole) == 6
     assert len(rest) == 2
     assert all(same(a, b) for a, b in zip(whole[4:], rest, strict=True))
-
-
-def test_ranks_partition_the_global_batch():
-    whole = batches(concepts=5, blocks_per_concept=2).batch(3)
-    for rank in range(2):
-        part = batches(concepts=5, blocks_per_concept=2, rank=rank, world=2).batch(3)
-        assert same(part, {name: value[rank::2] for name, value in whole.items()})

@@ -26,18 +26,14 @@ class PairBatches(IterableDataset):
         seed: int = 0,
         steps: int | None = None,
         start: int = 0,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         """sources: uint8 (N, 3, H, W); targets[c]: the same photos edited by concept c.
 
-        prompts[c] lists the rows of tokens (M, L, E) that describe concept c; one is drawn per sample. Of
-        each global batch, rank r of `world` yields rows r, r + world, ...
+        prompts[c] lists the rows of tokens (M, L, E) that describe concept c; one is drawn per sample.
         """
         self.sources, self.targets = sources, targets
         self.tokens, self.text_mask, self.prompts = tokens, text_mask, prompts
         self.batch_size, self.seed, self.steps, self.start = batch_size, seed, steps, start
-        self.rank, self.world = rank, world
         self._epoch: tuple[int, Tensor] | None = None
 
     def _order(self, epoch: int) -> Tensor:
@@ -51,11 +47,11 @@ class PairBatches(IterableDataset):
         """The batch of `step`, whatever came before it; it may span two epochs."""
         total = len(self.sources) * len(self.targets)
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-        pairs = [int(self._order(p // total)[p % total]) for p in positions][self.rank :: self.world]
+        pairs = [int(self._order(p // total)[p % total]) for p in positions]
         photos = [pair % len(self.sources) for pair in pairs]
         concepts = [pair // len(self.sources) for pair in pairs]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step + 500_009)
-        draws = torch.rand(self.batch_size, generator=generator).tolist()[self.rank :: self.world]
+        draws = torch.rand(self.batch_size, generator=generator).tolist()
         texts = [self.prompts[c][int(u * len(self.prompts[c]))] for c, u in zip(concepts, draws, strict=True)]
         return {
             "source": self.sources[photos],

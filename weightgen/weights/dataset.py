@@ -26,19 +26,16 @@ class ZooBatches(IterableDataset):
         seed: int = 0,
         steps: int | None = None,
         start: int = 0,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         """blocks: (N, K, D) normalised; valid: (K, D); tokens: (M, L, E); text_mask: (M, L).
 
         prompts[i] lists the rows of `tokens` that describe concept i (its prompt and paraphrases); one is
-        drawn per sample. Of each global batch, rank r of `world` yields rows r, r + world, ...
+        drawn per sample.
         """
         self.blocks, self.valid = blocks, valid
         self.tokens, self.text_mask, self.prompts = tokens, text_mask, prompts
         self.concepts, self.blocks_per_concept = concepts, blocks_per_concept
         self.seed, self.steps, self.start = seed, steps, start
-        self.rank, self.world = rank, world
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of `step`, whatever came before it."""
@@ -60,8 +57,6 @@ class ZooBatches(IterableDataset):
             index = order[:, : self.blocks_per_concept]
         else:
             index = torch.arange(k).expand(len(rows), k)
-        mine = slice(self.rank, None, self.world)
-        rows, texts, index = rows[mine], texts[mine], index[mine]
         return {
             "blocks": self.blocks[rows[:, None], index],
             "valid": self.valid[index],

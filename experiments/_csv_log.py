@@ -1,0 +1,61 @@
+"""A stage's metrics as one CSV file that survives kills: written at once, continued by the run that goes on."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+STEP = "step"
+
+
+class CsvLog(Logger):
+    """Each row is in the file when `log_metrics` returns. Lightning's CSVLogger deletes what an earlier run left.
+
+    A run that goes on from a checkpoint logs again what came after it: rows of an earlier run from the first step logged
+    by this one are dropped, so every step is there once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.earlier: list[dict[str, Any]] | None = read(path)  # None as soon as this run has logged
+        self.columns: list[str] = []
+
+    name = "csv"
+    version = ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        row = {name: float(value) for name, value in metrics.items()}
+        row[STEP] = int(step if step is not None else row.get(STEP, 0))
+        if self.earlier is not None:
+            self._rewrite([old for old in self.earlier if old[STEP] < row[STEP]], row)
+            self.earlier = None
+        elif set(row) - set(self.columns):
+            self._rewrite(read(self.path), row)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def _rewrite(self, rows: list[dict[str, Any]], new: Mapping[str, Any]) -> None:
+        """The file with a header for all of these, replaced atomically."""
+        self.columns = sorted({name for row in (*rows, new) for name in row})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics file with numbers for what they have; none if there is no file. A line cut short is left out."""
+    if not path.exists():
+        return []
+    whole, newline, _ = path.read_text().rpartition("\n")
+    rows = csv.DictReader((whole + newline).splitlines())
+    numbers = ({name: float(value) for name, value in row.items() if value} for row in rows)
+    return [row | {STEP: int(row[STEP])} for row in numbers]

@@ -1,0 +1,147 @@
+"""Trainings that are run by one process and by two; followers import this module, so nothing here is a test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from torch import Tensor
+
+from experiments._app import CONF, quiet
+from experiments._ranks import group, world
+from experiments._training import fit
+from weightgen.data.pairs import PairBatches
+from weightgen.diffusion.joint import JointTransformer
+from weightgen.diffusion.module import BlockDiffusionModule
+from weightgen.diffusion.sampler import make_scheduler
+from weightgen.evaluation.fid import frechet_distance
+from weightgen.slices import spread
+from weightgen.translation import E2GANGenerator, PatchDiscriminator, TranslatorModule
+from weightgen.weights import ZooBatches
+
+N, K, D, L, E = 6, 5, 16, 3, 8
+STEPS = 5
+
+
+def config(*overrides: str) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        return compose(
+            "config", ["experiment=smoke", "budget.checkpoint_every=2", "logger.every=1", *overrides]
+        )
+
+
+class Seen(pl.Callback):
+    """Learning rates after each batch, or part of one; after `stop` of them the run is interrupted."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop = stop
+        self.rates: list[list[float]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if len(self.rates) == self.stop:
+            raise InterruptedError
+        self.rates.append([group["lr"] for o in trainer.optimizers for group in o.param_groups])
+
+
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=1e-3)
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def texts() -> tuple[Tensor, Tensor, list[list[int]]]:
+    mask = torch.ones(2 * N, L, dtype=torch.bool)
+    mask[::2, -1] = False
+    return noise(2 * N, L, E, seed=1), mask, [[2 * i, 2 * i + 1] for i in range(N)]
+
+
+def denoiser(
+    cfg: DictConfig, folder: Path, stop: int | None = None
+) -> tuple[dict[str, Tensor], list[list[float]]]:
+    """Averaged weights and learning rates: random blocks (some half padding), prompts, times and noise."""
+    valid = torch.ones(K, D, dtype=torch.bool)
+    valid[-2:, D // 4 :] = False
+    batches = ZooBatches(noise(N, K, D, seed=2) * valid, valid, *texts(), 4, 2, seed=3, steps=STEPS)
+    torch.manual_seed(0)
+    net = JointTransformer(D, K, E, width=16, layers=1, heads=2)
+    module = BlockDiffusionModule(
+        net, make_scheduler(), adam, warmup_steps=2, decay_steps=8, text_dropout=0.3, seed=4
+    )
+    seen = Seen(stop)
+    fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="denoiser")
+    return module.averaged_state(), seen.rates
+
+
+def base(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
+    """Weights of both nets and learning rates of adversarial training on two concepts."""
+    images = (noise(3, 8, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8)
+    batches = PairBatches(
+        images[0], [images[1], images[2]], *texts()[:2], texts()[2][:2], 4, seed=6, steps=STEPS
+    )
+    torch.manual_seed(0)
+    module = TranslatorModule(
+        E2GANGenerator(width=8, text_dim=E),
+        PatchDiscriminator(8),
+        adam,
+        warmup_steps=2,
+        max_steps=STEPS,
+        decay_start=0.5,
+    )
+    seen = Seen()
+    fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="base")
+    return module.state_dict(), seen.rates
+
+
+def distance(images: Tensor) -> float:
+    """The Frechet distance of 'generated' images to others, made by all processes and taken once."""
+    made = spread(lambda own: own.flip(2), images)
+    assert len(made) == len(images)
+    features = [x.float().mean((2, 3)) for x in (made[:, :, :4], images)]
+    return frechet_distance(*features)
+
+
+IMAGES = (noise(9, 3, 8, 8, seed=7).sigmoid() * 255).to(torch.uint8)
+ALONE = [
+    ("alone", ["strategy=cpu"], (denoiser, base)),
+    ("parts", ["strategy=cpu", "strategy.accumulate=2"], (denoiser, base)),
+]
+TOGETHER = [
+    ("ddp_cpu", ["strategy=ddp_cpu"], (denoiser, base)),
+    ("ddp_cpu in parts", ["strategy=ddp_cpu", "strategy.accumulate=2"], (denoiser, base)),
+    ("fsdp", ["strategy=fsdp", "strategy.trainer.accelerator=cpu"], (denoiser,)),
+]
+Trained = dict[tuple[str, str], tuple[dict[str, Tensor], list[list[float]]]]
+
+
+def train(cases: list, folder: Path) -> tuple[Trained, float]:
+    """(case, stage) -> weights and learning rates; and the distance of all processes' images."""
+    quiet()
+    torch.set_num_threads(1)
+    trained = {
+        (case, stage.__name__): stage(config(*overrides), folder / case / stage.__name__)
+        for case, overrides, stages in cases
+        for stage in stages
+    }
+    return trained, distance(IMAGES)
+
+
+def follow(folder: Path) -> None:
+    """What a follower does beside rank 0's `train`; its learning rates and distance are left in a file."""
+    trained, score = train(TOGETHER, folder)
+    rates = {" ".join(name): rates for name, (_, rates) in trained.items()}
+    (folder / "follower.json").write_text(json.dumps({"rates": rates, "score": score}))
+
+
+def nothing() -> None:
+    """A follower that has nothing to do."""
+
+
+def meet() -> tuple[int, int]:
+    with group(2, False, nothing):
+        inside = world()
+    return inside, world()

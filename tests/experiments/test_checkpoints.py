@@ -1,0 +1,65 @@
+"""A stage goes on from the last whole checkpoint, in whatever parts its batches now come."""
+
+from pathlib import Path
+
+import pytest
+import ranks_cases as cases
+import torch
+
+from experiments._checkpoints import replace, resumable
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
+def test_a_run_goes_on_with_another_number_of_parts(tmp_path: Path, before: int, after: int) -> None:
+    whole, _ = cases.denoiser(cases.config(), tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        cases.denoiser(cases.config(f"strategy.accumulate={before}"), tmp_path / "cut", stop=4 * before)
+    assert resumable(tmp_path / "cut" / ".checkpoint" / "last.ckpt")[1] == 4
+    resumed, rates = cases.denoiser(cases.config(f"strategy.accumulate={after}"), tmp_path / "cut")
+    assert len(rates) == after * (cases.STEPS - 4)  # what was done is not done again
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, atol=1e-4, rtol=0, msg=name)
+
+
+def file(path: Path, steps: int) -> Path:
+    torch.save({"batches_done": steps}, path)
+    return path
+
+
+def folder(path: Path, steps: int) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / f"weights{steps}").touch()
+    return path
+
+
+@pytest.mark.parametrize("make", [file, folder])
+def test_the_newest_checkpoint_replaces_the_one_before(tmp_path: Path, make) -> None:
+    last = tmp_path / "last.ckpt"
+    assert resumable(last) is None
+    for steps in (4, 8, 12):
+        replace(make(tmp_path / "last.tmp", steps), last, steps)
+        assert resumable(last) == (last, steps)
+        assert not (tmp_path / "last.tmp").exists()
+    if make is folder:
+        assert {path.name for path in last.iterdir()} == {"weights12", "steps.json"}
+
+
+def test_killed_while_a_folder_is_replaced_the_one_before_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = tmp_path / "last.ckpt"
+    replace(folder(tmp_path / "last.tmp", 4), last, 4)
+    move = Path.replace
+
+    def killed(path: Path, target: Path) -> None:
+        if path.suffix == ".tmp" and path.is_dir():
+            raise KeyboardInterrupt
+        move(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replace(folder(tmp_path / "last.tmp", 8), last, 8)
+    assert resumable(last) == (tmp_path / "last.old", 4)
+    monkeypatch.undo()
+    replace(tmp_path / "last.tmp", last, 8)
+    assert resumable(last) == (last, 8)
