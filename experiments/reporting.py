@@ -34,8 +34,8 @@ Rows = list[dict[str, Any]]
 def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
     """Rows source, target, each method at step 0 and at the end; a column per concept, half of them of each split."""
     cfg = pipeline.cfg
-    share = max(1, GRID_CONCEPTS // len(cfg.splits))
-    shown = [concept for split in cfg.splits for concept in pipeline.split(split)[:share]]
+    share = max(1, GRID_CONCEPTS // len(pipeline.splits))
+    shown = [concept for split in pipeline.splits for concept in pipeline.split(split)[:share]]
     rows: dict[str, list[Tensor]] = {}
     for number, concept in enumerate(shown):
         photos, targets = pair_tensors(pipeline, concept)
@@ -167,8 +167,9 @@ def write_reports(pipelines: list[Pipeline], rows: Rows, folder: Path) -> Rows:
     cost = [row for p in pipelines if OURS in p.methods for row in cost_rows(p, race_table)]
     write_table(folder / "cost.csv", ("base", "split", "target", *COST_COLUMNS, *FIXED), cost)
     notes = [f"{p.cfg.base} base: {summarise(p, p.split('train'))}." for p in pipelines if _on_zoo(p)]
-    names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())
-    notes += [names["attribution"]] if names["attribution"] else []
+    if pipeline.premade is None:
+        names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())
+        notes += [names["attribution"]] if names["attribution"] else []
     clock = cfg.budget.finetune.clock
     notes.append(f"`train_seconds` runs on the {clock} clock, {cfg.strategy.threads} thread(s) a process.")
     report(

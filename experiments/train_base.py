@@ -10,7 +10,15 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 
 from experiments._app import app
-from experiments._load import concept_texts, image_metrics, new_translator, pair_tensors, reference, seeded
+from experiments._load import (
+    concept_texts,
+    image_metrics,
+    new_translator,
+    pair_tensors,
+    reference,
+    seeded,
+    train_sources,
+)
 from experiments._training import fit, log_images, log_scores, tracked
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec, write_json
@@ -33,10 +41,9 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         pooled = text.pooled[[row[0] for row in rows]]
         chosen = representative(pooled, min(budget.concepts, len(train)), cfg.build_seed)
     concepts = [train[i] for i in chosen]
-    photos, _ = pair_tensors(pipeline, concepts[0])
     targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
     batches = PairBatches(
-        photos["train"],
+        train_sources(pipeline, concepts),
         targets,
         text.tokens,
         text.mask,
@@ -62,9 +69,9 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         scores = []
         for i, concept in enumerate(concepts[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
-            outputs = module.translate(photos["test"], prompt.tokens, prompt.mask)
+            photos, target = (side["test"] for side in pair_tensors(pipeline, concept))
+            outputs = module.translate(photos, prompt.tokens, prompt.mask)
             scores.append(image_metrics(cfg)(outputs, reference(pipeline, concept)))
-            target = pair_tensors(pipeline, concept)[1]["test"]
             log_images(
                 loggers,
                 budget.steps,
