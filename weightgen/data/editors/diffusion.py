@@ -173,7 +173,7 @@ class DiffusionEditor:
         if self._pipe is None:
             device = self.device
             if device == "auto":
-                device = str(torch.accelerator.current_accelerator() or "cpu")
+                device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
             if device == "cpu" and self.offload != "none":
                 raise DataError(f"editor.offload={self.offload} spares GPU memory: leave it out on a CPU")
             pipe = models.load_pipeline(
