@@ -1,32 +1,29 @@
 """The configured editor, made once a process: a loaded model serves all concepts."""
 
-import gc
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+
+_made: dict[str, Any] = {}  # the last editor, by its options
 
 
 def editor(cfg: DictConfig) -> Any:
     """The editor of a configuration; its model loads at the first edit."""
-    return _editor(OmegaConf.to_yaml(cfg.editor, resolve=True))
-
-
-@lru_cache(maxsize=1)
-def _editor(description: str) -> Any:
-    return instantiate(OmegaConf.create(description))
+    description = OmegaConf.to_yaml(cfg.editor, resolve=True)
+    if description not in _made:
+        release_editor()
+        _made.clear()
+        _made[description] = instantiate(OmegaConf.create(description))
+    return _made[description]
 
 
 def release_editor() -> None:
     """Let a loaded model go: what comes after editing wants the memory."""
-    if _editor.cache_info().currsize:
-        _editor.cache_clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    for made in _made.values():
+        if hasattr(made, "release"):
+            made.release()
 
 
 def premade(cfg: DictConfig) -> Any | None:

@@ -1,5 +1,6 @@
-"""Diffusion editors: thin classes over diffusers' editing pipelines (paper, method step 2)."""
+"""Diffusion editors: what the thin classes over diffusers' editing pipelines share (paper, method step 2)."""
 
+import gc
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,6 +197,13 @@ class DiffusionEditor:
             self._pipe = pipe
         return self._pipe
 
+    def release(self) -> None:
+        """Give the model's memory back; the next edit loads it again."""
+        if self._pipe is not None:
+            self._pipe = None
+            gc.collect()
+            torch.cuda.empty_cache()  # nothing without a GPU
+
     def _components(self) -> dict[str, Any]:
         """Parts of the pipeline to replace: no safety checker unless one is wanted."""
         return {} if self.safety_checker else {"safety_checker": None, "requires_safety_checker": False}
@@ -204,46 +212,3 @@ class DiffusionEditor:
         """DataError where the model does not suit the options."""
         if self.safety_checker and getattr(pipe, "safety_checker", None) is None:
             raise DataError(f"editor.safety_checker=true: {self.model} has none; set it to false")
-
-
-class InstructPix2PixEditor(DiffusionEditor):
-    """InstructPix2Pix (Brooks et al., arXiv 2211.09800). image_guidance_scale: closeness to the photo, 1 or more."""
-
-    pipeline = "StableDiffusionInstructPix2PixPipeline"
-
-    def __init__(self, model: str, image_guidance_scale: float = 1.5, **options: Any) -> None:
-        super().__init__(model, **options)
-        self.image_guidance_scale = image_guidance_scale
-
-    def _options(self, count: int) -> dict[str, Any]:
-        return super()._options(count) | {"image_guidance_scale": self.image_guidance_scale}
-
-    def _check(self, pipe: Any) -> None:
-        super()._check(pipe)
-        channels = pipe.vae.config.latent_channels
-        if pipe.unet.config.in_channels != 2 * channels:
-            raise DataError(
-                f"editor.model={self.model} takes {pipe.unet.config.in_channels} channels, InstructPix2Pix "
-                f"{2 * channels}: a plain text-to-image model wants editor=img2img or editor=ddim_inversion"
-            )
-
-
-class ImageToImageEditor(DiffusionEditor):
-    """SDEdit: noise the photo, denoise it towards the prompt. Any family of diffusers' AutoPipelineForImage2Image.
-
-    strength: share of the steps that run, in (0, 1]; 1 forgets the photo.
-    """
-
-    pipeline = "AutoPipelineForImage2Image"
-
-    def __init__(self, model: str, strength: float = 0.6, **options: Any) -> None:
-        super().__init__(model, **options)
-        if not 0 < strength <= 1 or int(self.steps * strength) < 1:
-            raise DataError(
-                f"editor.strength={strength}, editor.steps={self.steps}: strength in (0, 1], and strength x steps "
-                "1 or more"
-            )
-        self.strength = strength
-
-    def _options(self, count: int) -> dict[str, Any]:
-        return super()._options(count) | {"strength": self.strength}
