@@ -70,7 +70,9 @@ def test_an_edit_is_a_function_of_photo_prompt_and_seed(kind, saved):
     one_by_one = torch.cat([ours.edit(PHOTOS[i : i + 1], CONCEPT) for i in (2, 1, 0)]).flip(0)
     torch.testing.assert_close(one_by_one, edited, atol=1e-4, rtol=0)
     other_prompt = SimpleNamespace(name="x", prompt="a black and white engraving")
-    assert (ours.edit(PHOTOS, other_prompt) - edited).abs().max() > 1e-4
+    assert (
+        ours.edit(PHOTOS, other_prompt) - edited
+    ).abs().max() > 1e-5  # rounding is 1e-6, random nets hear little
     if kind != "ddim_inversion":  # nothing in it is random
         assert (ours.edit(PHOTOS, CONCEPT, attempt=1) - edited).abs().max() > 1e-3
         ours.seed = 1

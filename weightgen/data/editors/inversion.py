@@ -33,6 +33,8 @@ class DdimInversionEditor(DiffusionEditor):
         super().__init__(model, **options)
         if null_text_steps < 0:
             raise DataError(f"editor.null_text_steps={null_text_steps}: 0 or more")
+        if null_text_steps and self.dtype != "float32":
+            raise DataError(f"editor.dtype={self.dtype}: null-text inversion trains, which wants float32")
         self.source_prompt, self.null_text_steps, self.null_text_lr = (
             source_prompt,
             null_text_steps,

@@ -3,14 +3,13 @@
 import contextlib
 import importlib
 import logging
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from weightgen.data import hub
 from weightgen.data.hashing import FileMemory, folder_hash
 from weightgen.errors import MissingModel
 
@@ -69,17 +68,11 @@ def load_pipeline(kind: str, model: str, revision: str | None, **options: Any) -
 
 
 def _hub(model: str, revision: str | None) -> dict[str, bool]:
-    """Where to look for a hub model. One request of 8 s asks first: hub clients retry for most of a minute."""
-    from huggingface_hub import constants, try_to_load_from_cache
+    """Where to look for a hub model: the hub, or where it is silent what an earlier run fetched. MissingModel: neither."""
+    from huggingface_hub import try_to_load_from_cache
 
-    reason = "HF_HUB_OFFLINE is set"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            with contextlib.suppress(urllib.error.HTTPError):  # an answer, even a refusal, is a network
-                urllib.request.urlopen(constants.ENDPOINT, timeout=8).close()
-            return {"local_files_only": False}
-        except OSError as error:
-            reason = str(getattr(error, "reason", error))
+    if (reason := hub.silence()) is None:
+        return {"local_files_only": False}
     if isinstance(try_to_load_from_cache(model, INDEX, revision=revision), str):
         return {"local_files_only": True}
     raise MissingModel(

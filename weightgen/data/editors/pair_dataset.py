@@ -1,11 +1,8 @@
 """Pairs of a Hugging Face data set or local Parquet files (image, edited image, prompt), brought into folders once."""
 
-import contextlib
 import hashlib
 import json
 import shutil
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -16,6 +13,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from weightgen.data import hub
 from weightgen.data.concepts import slug
 from weightgen.data.decoding import decode_photo
 from weightgen.data.hashing import FileMemory, folder_hash
@@ -107,22 +105,13 @@ class PairDataset:
         yield from stream.take(self.limit)
 
     def _reachable(self) -> None:
-        from huggingface_hub import constants
-
-        reason = "HF_HUB_OFFLINE is set"
         if self.name.count("/") > 1 or self.name[0] in "./~":
             raise DataError(f"editor.dataset.name={self.name}: no such file or folder")
-        if not constants.HF_HUB_OFFLINE:
-            try:
-                with contextlib.suppress(urllib.error.HTTPError):
-                    urllib.request.urlopen(constants.ENDPOINT, timeout=8).close()
-                return
-            except OSError as error:
-                reason = str(getattr(error, "reason", error))
-        raise MissingModel(
-            f"editor.dataset.name={self.name} is a hub data set and the hub cannot be reached ({reason}): give a "
-            "local Parquet file or a folder of them, or connect and run again"
-        )
+        if (reason := hub.silence()) is not None:
+            raise MissingModel(
+                f"editor.dataset.name={self.name} is a hub data set and the hub cannot be reached ({reason}): give "
+                "a local Parquet file or a folder of them, or connect and run again"
+            )
 
     def _fetch(self, partial: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)

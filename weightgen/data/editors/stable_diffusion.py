@@ -13,6 +13,8 @@ class InstructPix2PixEditor(DiffusionEditor):
 
     def __init__(self, model: str, image_guidance_scale: float = 1.5, **options: Any) -> None:
         super().__init__(model, **options)
+        if image_guidance_scale < 1:
+            raise DataError(f"editor.image_guidance_scale={image_guidance_scale}: 1 or more")
         self.image_guidance_scale = image_guidance_scale
 
     def _options(self, count: int) -> dict[str, Any]:
