@@ -97,6 +97,41 @@ def test_the_model_is_loaded_once_and_let_go_before_training(model) -> None:
     assert first._pipe is None
 
 
+def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
+    from experiments import collect_pairs
+    from experiments._load import TrainPairs, pair_tensors, train_sources
+    from weightgen.data.editors.resumable import edit_photos
+
+    class Negative:
+        """Leaves the first photo of a batch of the first concept as it is."""
+
+        batch_size, retries, min_change, min_kept = 8, 0, 0.01, 0.5
+
+        def edit(self, photos, concept, attempt):
+            edited = 1 - photos.float() / 255
+            if concept == pipeline.concepts[0]:
+                edited[0] = photos[0].float() / 255
+            return edited
+
+        def pairs(self, photos, concept, folder):
+            return edit_photos(self, photos, concept, folder)
+
+    monkeypatch.setattr(collect_pairs, "editor", lambda cfg: Negative())
+    pipeline = Pipeline(composed("experiment=smoke", *SMALL, f"paths.artifacts={tmp_path}"))
+    flawed, whole = pipeline.concepts[:2]
+    pipeline.ensure_all([pipeline.pairs(flawed), pipeline.pairs(whole)])
+    all_photos, targets = pair_tensors(pipeline, whole)
+    assert [len(targets[part]) for part in ("train", "test")] == [5, 3]
+    photos, targets = pair_tensors(pipeline, flawed)
+    for part in ("train", "test"):
+        assert (photos[part] == all_photos[part][1:]).all()
+        assert (targets[part] == 255 - photos[part]).all()
+    metrics = pipeline.store.metrics(pipeline.pairs(flawed))
+    assert (metrics["unchanged"], metrics["dropped"]) == (2, {"train": [0], "test": [0]})
+    assert isinstance(train_sources(pipeline, [whole, flawed]), TrainPairs)
+    assert (train_sources(pipeline, [whole]) == all_photos["train"]).all()
+
+
 def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
     """root/<concept>/{source,target}, 16 px; concept k adds k + 1 to every pixel."""
     for concept in range(concepts):

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from weightgen.data.made import MadePairs
+from weightgen.data.made import PARTS, MadePairs
 from weightgen.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,8 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
     with tqdm(
         desc=f"edit {name[:30]}", total=total, position=1, disable=child or None, leave=False, unit="photo"
     ) as bar:
-        for part, images in photos.items():
+        for part in PARTS:  # a file's tensors come in an order of its own
+            images = photos[part]
             done: dict[int, Tensor] = {}
             todo = list(range(len(images)))
             for attempt in range(editor.retries + 1):
