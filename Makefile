@@ -13,8 +13,10 @@ APP_denoiser := train_denoiser
 APP_init := generate_init
 APP_finetune := finetune
 APP_evaluate := evaluate
+FIND_CHROMIUM := for name in "$$WEIGHTGEN_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
+  test -n "$$name" && command -v "$$name" >/dev/null && exit 0; done; exit 1
 
-.PHONY: help setup demo bench test lint sweep study record studies clean $(STAGES)
+.PHONY: help setup demo dashboard bench test test-browser lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,12 +36,20 @@ $(READY): pyproject.toml .ci/constraints.txt
 demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
 	$(BIN)/python -m experiments.evaluate $(ARGS) experiment=demo
 
+dashboard: setup ## the comparison on one page, in a browser without a network -> reports/dashboard/index.html (logger.mode=online: and a W&B report)
+	$(BIN)/python -m experiments.dashboard $(ARGS) experiment=$(EXP)
+
 bench: EXP := bench
 bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 and 256 px on a GPU)
 	$(BIN)/python -m experiments.bench $(ARGS) experiment=$(EXP)
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-browser: setup ## the dashboard in a real headless Chromium, which is installed with apt-get where there is none
+	@($(FIND_CHROMIUM)) || { command -v apt-get >/dev/null || { echo "no Chromium and no apt-get: install Chromium or set WEIGHTGEN_CHROMIUM=<its path>" >&2; exit 1; }; \
+	  root=$$(test "$$(id -u)" = 0 || echo sudo); $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium; }
+	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/test_dashboard_browser.py $(ARGS)
 
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -16,14 +17,25 @@ import hydra
 import torch
 from omegaconf import DictConfig, MissingMandatoryValue
 
+from experiments._jobs import in_sweep, judge, run_job
+from experiments._ranks import ranks
 from weightgen.errors import WeightgenError
+
+# conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
 CONF = str(Path(__file__).resolve().parent.parent / "conf")
 
 
 def quiet() -> None:
     """Keep frameworks' chatter off the console; every process of a stage calls it."""
-    for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "httpx"):
+    for name in (
+        "pytorch_lightning",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric",
+        "httpx",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings(
         "ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib"
@@ -40,24 +52,29 @@ def prepare(cfg: DictConfig) -> None:
 
 
 def require_device(cfg: DictConfig) -> None:
-    """Raises WeightgenError if the configured accelerator is not here."""
-    if cfg.strategy.trainer.accelerator == "gpu" and not torch.accelerator.is_available():
-        raise WeightgenError(
-            "strategy=gpu (experiment=gpu sets it) needs a GPU that torch can use, and there is none: "
-            "add strategy=cpu to run on the CPU"
-        )
+    """Raises WeightgenError if this machine or environment cannot run the configured strategy."""
+    ranks(cfg)
 
 
-def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
-    """A Hydra entry point around `stage`: expected failures print one line and exit 1."""
+def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """A Hydra entry point around `stage`: expected failures print one line and exit 1.
+
+    A job of a multirun that fails lets the others go on; their parent names it at the end (see _jobs). What `stage`
+    returns is the job's value. The entry point's own `stage` is the function itself.
+    """
+
+    def checked(cfg: DictConfig) -> Any:
+        require_device(cfg)
+        return stage(cfg)
 
     @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
     @functools.wraps(stage)
-    def main(cfg: DictConfig) -> None:
+    def main(cfg: DictConfig) -> Any:
         prepare(cfg)
+        if in_sweep():
+            return run_job(checked, cfg, explain)
         try:
-            require_device(cfg)
-            stage(cfg)
+            return checked(cfg)
         except Exception as error:  # a bug goes on as it came; see explain
             message = explain(error)
             if message is None:
@@ -65,7 +82,12 @@ def app(stage: Callable[[DictConfig], None]) -> Callable[[], None]:
             print(f"error: {message}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
 
-    return main
+    @functools.wraps(stage)
+    def entry() -> None:
+        judge(main)
+
+    entry.stage = stage  # type: ignore[attr-defined]
+    return entry
 
 
 def explain(error: BaseException) -> str | None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from experiments.graph import plain
+from experiments.graph import by_content, plain
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
@@ -83,7 +83,7 @@ def _encoder(description: str) -> TextEncoder:
 
 def text_features(pipeline: Pipeline, prompts: list[str]) -> TextFeatures:
     """Features of `prompts`, cached by content."""
-    config = {"text_encoder": plain(pipeline.cfg.text_encoder), "prompts": prompts}
+    config = {"text_encoder": by_content(pipeline.cfg.text_encoder), "prompts": prompts}
     spec = Spec("text", 1, config, label=f"text of {len(prompts)} prompts")
 
     def build(folder: Path) -> dict[str, Any]:

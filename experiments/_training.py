@@ -8,15 +8,30 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import wandb
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from experiments._ranks import Environment, Followed, rank, world
+from experiments._wandb import SECONDS, define_axes, describe_run, settings
 from weightgen.artifacts import Spec
+from weightgen.errors import WeightgenError
+from weightgen.slices import Slices
 
 
-class Checkpoints(pl.Callback):
+class AfterStep(pl.Callback):
+    """Calls `after_step` with the number of steps done, once a batch, in however many parts it came."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        step, part = divmod(args[-1] + 1, trainer.accumulate_grad_batches)
+        if part == 0:
+            self.after_step(trainer, module, step)
+
+
+class Checkpoints(AfterStep):
     """Every `every` batches the whole trainer state replaces `path`, atomically."""
 
     def __init__(self, path: Path, every: int) -> None:
@@ -28,42 +43,50 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["batches_done"] = self.done
+        checkpoint["parts"] = trainer.accumulate_grad_batches
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
-        self.done = args[-1] + 1
-        if self.done % self.every == 0:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Lightning counts the parts of batches: a run may go on with another strategy.accumulate."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        was, now = checkpoint.get("parts", 1), trainer.accumulate_grad_batches
+        for counts in (progress["total"], progress["current"]):
+            counts.update({name: count * now // was for name, count in counts.items()})
+
+    def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        self.done = step
+        if step % self.every == 0:
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary)
             if trainer.is_global_zero:
                 temporary.replace(self.path)
 
 
-class LossLogger(pl.Callback):
-    """Logs `module.last_losses` every `every` batches, with the train seconds where there is a clock."""
+class LossLogger(AfterStep):
+    """Logs `module.last_losses` every `every` batches (of several processes: their mean), with the train seconds where
+    there is a clock."""
 
     def __init__(self, every: int) -> None:
         self.every = every
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
-        step = args[-1] + 1
+    def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         if step % self.every:
             return
         losses = getattr(module, "last_losses", None) or trainer.callback_metrics
-        values = {name: float(value) for name, value in losses.items()}
-        values |= (
-            {"time/train_seconds": float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
-        )
+        values = {name: float(trainer.strategy.reduce(value)) for name, value in losses.items()}
+        values |= {SECONDS: float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
         for logger in trainer.loggers:
             logger.log_metrics({"step": step, **values}, step=step)
 
 
-class Progress(pl.Callback):
+class Progress(AfterStep):
     """A bar with an ETA over batches; silent when stderr is not a terminal."""
 
     def __init__(self, label: str, steps: int, start: int) -> None:
         self.bar = tqdm(desc=label, total=steps, initial=start, disable=None, leave=False)
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def after_step(self, *args: Any) -> None:
         self.bar.update()
 
     def on_train_end(self, *args: Any) -> None:
@@ -79,16 +102,21 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     label: str = "training",
     bar: bool = True,
+    parallel: str | None = None,
 ) -> pl.LightningModule:
-    """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here."""
+    """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here.
+
+    parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several.
+    """
     checkpoint = folder / ".checkpoint" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = checkpoint if checkpoint.exists() else None
     if resume:
         batches.start = torch.load(resume, weights_only=True, mmap=True)["batches_done"]
-    progress = [Progress(label, batches.steps, batches.start)] if bar else []
+    progress = [Progress(label, batches.steps, batches.start)] if bar and rank() == 0 else []
+    options, batches = shared(cfg, module, batches, parallel)
     trainer = pl.Trainer(
-        **OmegaConf.to_container(cfg.strategy.trainer),
+        **{**OmegaConf.to_container(cfg.strategy.trainer), **options},
         max_epochs=1,
         logger=list(loggers),
         callbacks=[
@@ -109,6 +137,33 @@ def fit(
     return module
 
 
+def shared(
+    cfg: DictConfig, module: pl.LightningModule, batches: Any, parallel: str | None
+) -> tuple[dict[str, Any], Any]:
+    """Trainer options and batches of one process of a stage; parallel: see `fit`.
+
+    Raises WeightgenError if the batches or the module cannot be shared with an equal result.
+    """
+    parts = cfg.strategy.accumulate if parallel else 1
+    if parallel is None or world() * parts == 1:
+        return {}, batches
+    mixing = [m for m in module.modules() if isinstance(m, _BatchNorm | nn.Dropout) and m.training]
+    if any(getattr(m, "p", 1) > 0 for m in mixing):
+        raise WeightgenError(
+            f"{type(mixing[0]).__name__} makes a result depend on how batches are shared out: train this network with "
+            "strategy.ranks=1 strategy.accumulate=1"
+        )
+    options: dict[str, Any] = {"accumulate_grad_batches": parts}
+    if not module.automatic_optimization:  # such a module cuts its batches itself
+        options, module.accumulate = {}, parts
+    slices = Slices(batches, rank(), world(), parts, cut=module.automatic_optimization)
+    if world() > 1:
+        node = OmegaConf.merge(cfg, {"strategy": {"ranks": world()}}).strategy.parallel[parallel]
+        options |= {"strategy": instantiate(node), "devices": world(), "plugins": [Environment()]}
+        options |= {"use_distributed_sampler": False}
+    return options, slices
+
+
 @contextmanager
 def channels_last(module: nn.Module, wanted: bool) -> Iterator[None]:
     """Where `wanted`, convolutions run in the channels-last layout meanwhile; then the weights are contiguous again,
@@ -124,36 +179,30 @@ def channels_last(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
-    """CSV beside the artifact and one W&B run: group recipe, job_type stage, tags method and concept."""
+    """CSV beside the artifact and one W&B run: group recipe, job_type stage, tags method and concept.
+
+    Only rank 0 logs, and only rank 0 gets past the end of this block: what comes after it writes.
+    """
+    if rank() > 0:
+        yield []
+        raise Followed
     loggers: list[Logger] = [CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)]
     run = None
     if cfg.logger.wandb:
         run = wandb.init(
             project=cfg.logger.project,
+            entity=cfg.logger.entity,
             mode=cfg.logger.mode,
             dir=cfg.logger.folder,
             group=cfg.recipe,
             job_type=spec.stage,
             name=spec.label.replace(" ", "/") or spec.stage,
             tags=[tag[:64] for tag in tags],
-            config={
-                "stage": spec.describe(),
-                "key": spec.key,
-                "inputs": [s.reference() for s in spec.inputs],
-            },
+            config=describe_run(cfg, spec),
             reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
-            settings=wandb.Settings(
-                console="off",
-                silent=True,
-                disable_git=True,
-                disable_code=True,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_transaction_log_flush_interval=1,
-            ),
+            settings=settings(),
         )
-        run.define_metric("time/train_seconds")
-        run.define_metric("fid*", step_metric="time/train_seconds")
+        define_axes(run)
         loggers.append(WandbLogger(experiment=run))
     try:
         yield loggers
@@ -167,11 +216,13 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
 def log_scores(loggers: Sequence[Logger], step: int, scores: dict[str, float], feature_set: str) -> None:
     """fid also under the name of its features: only Inception's is the FID."""
     named = {f"fid_{feature_set}": scores["fid"]} if "fid" in scores else {}
-    values = {
-        "time/train_seconds" if name == "train_seconds" else name: value for name, value in scores.items()
-    }
+    values = {SECONDS if name == "train_seconds" else name: value for name, value in scores.items()}
     for logger in loggers:
-        logger.log_metrics({**values, **named}, step=step)
+        scope = "eval/" if isinstance(logger, WandbLogger) else ""  # whose x-axis is the training seconds
+        logger.log_metrics(
+            {name if name == SECONDS else scope + name: value for name, value in (values | named).items()},
+            step=step,
+        )
 
 
 def log_images(loggers: Sequence[Logger], step: int, panels: dict[str, Tensor]) -> None:

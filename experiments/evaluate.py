@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments._app import app
 from experiments._load import find, image_metrics
+from experiments.comparison.wandb_runs import publish_comparison
 from experiments.generate_init import weight_generator
 from experiments.graph import plain
 from experiments.pipeline import Pipeline
@@ -96,15 +97,21 @@ def finished_rows(pipelines: list[Pipeline]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-@app
-def main(cfg: DictConfig) -> None:
-    pipelines = pipelines_of(cfg)
+def evaluation(pipelines: list[Pipeline]) -> None:
+    """Everything in reports/<recipe>/, after building what is missing, and the same in W&B."""
+    cfg = pipelines[0].cfg
     rows = finished_rows(pipelines)
     folder = Path(cfg.paths.reports) / cfg.recipe
     summary = write_reports(pipelines, rows, folder)
     if "generated" in pipelines[0].methods:
         export_generator(pipelines[0], folder / "generator")
+    publish_comparison(pipelines, folder)
     print_summary(summary, folder)
+
+
+@app
+def main(cfg: DictConfig) -> None:
+    evaluation(pipelines_of(cfg))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import ordered
+from weightgen.local_files import content_hash
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
@@ -31,9 +32,23 @@ STAGES = {
 }
 
 
+LOCAL_MODELS = ("pretrained", "architecture", "weights", "model")  # options that may name a file or folder
+
+
 def plain(node: Any) -> Any:
     """A config node as resolved plain Python."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def by_content(node: Any) -> Any:
+    """`plain`, but a model's local file or folder stands as its content: moved it is the same, another of its name is
+    not. Names of hub models and tags stay as they are."""
+
+    def content(key: str, value: Any) -> Any:
+        local = key in LOCAL_MODELS and isinstance(value, str) and Path(value).expanduser().exists()
+        return f"sha256:{content_hash(value)}" if local else value
+
+    return {key: content(key, value) for key, value in plain(node).items()}
 
 
 class StageGraph:
@@ -237,7 +252,7 @@ class StageGraph:
         return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]
 
     def _parts(self, *groups: str) -> dict[str, Any]:
-        return {group: plain(self.cfg[group]) for group in groups}
+        return {group: by_content(self.cfg[group]) for group in groups}
 
     def _lora(self) -> dict[str, Any]:
         """Options of a LoRA; seeds=shared is what a LoRA without that option has."""

@@ -1,25 +1,26 @@
 """Building what is missing of the stage graph: once, resumably, concepts in parallel processes."""
 
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from experiments._app import prepare
 from experiments._editors import release_editor
+from experiments._jobs import end_with, promise
+from experiments._ranks import ReadOnlyStore, group, ranks
 from experiments.graph import STAGES, StageGraph
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import WeightgenError
 
 PER_CONCEPT = ("pairs", "lora", "init", "finetune")
+SHARED = ("base", "denoiser", "function")  # stages whose batches several processes can share (strategy.ranks)
 FLEETS = {"lora": "experiments._fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
 
 
@@ -37,8 +38,16 @@ class Pipeline(StageGraph):
         self._ensure_inputs(spec)
         if spec.stage not in ("photos", "pairs"):
             release_editor()
+        return self.store.ensure(spec, lambda folder: self._build(spec, folder))
+
+    def _build(self, spec: Spec, folder: Path) -> Mapping[str, Any] | None:
         build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
-        return self.store.ensure(spec, lambda folder: build(self, spec, folder))
+        size = ranks(self.cfg) if spec.stage in SHARED else 1
+        if size == 1 or dist.is_initialized():
+            return build(self, spec, folder)
+        container = OmegaConf.to_container(self.cfg, resolve=False)
+        with group(size, self.cfg.strategy.trainer.accelerator == "gpu", _follow, container, spec, folder):
+            return build(self, spec, folder)
 
     def _ensure_inputs(self, spec: Spec) -> None:
         for upstream in spec.inputs:
@@ -68,12 +77,19 @@ class Pipeline(StageGraph):
         return import_module(FLEETS[stage]) if stage in FLEETS and size > 1 else None
 
     def ensure_all(self, specs: Sequence[Spec]) -> None:
-        """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers)."""
+        """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers).
+
+        A job of a multirun is judged by these artifacts.
+        """
+        promise(self.store, specs)
+        self._ensure_levels(specs)
+
+    def _ensure_levels(self, specs: Sequence[Spec]) -> None:
         missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
         if not missing:
             return
         if self.cfg.build_missing:
-            self.ensure_all(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
+            self._ensure_levels(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
         for stage in STAGES:
             parts = self.parts([spec for spec in missing if spec.stage == stage])
             if stage in PER_CONCEPT and len(parts) > 1 and self._workers(stage) > 1:
@@ -105,21 +121,18 @@ class Pipeline(StageGraph):
             pass
 
 
-@cache
-def _end_with(parent: int) -> None:
-    """End this worker when its parent is gone: a run that was killed -9 must not go on in its orphans."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _follow(container: dict[str, Any], spec: Spec, folder: Path) -> None:
+    """In a process that shares a stage's training: what rank 0 does."""
+    cfg = OmegaConf.create(container)
+    prepare(cfg)
+    pipeline = Pipeline(cfg)
+    pipeline.store = ReadOnlyStore(cfg.paths.artifacts)
+    pipeline._build(spec, folder)
 
 
 def _work(container: dict[str, Any], part: list[Spec], row: int) -> None:
     """In a worker process: build one part."""
-    _end_with(os.getppid())
+    end_with(os.getppid())
     cfg = OmegaConf.create(container)
     prepare(cfg)
     Pipeline(cfg).ensure_part(part, row)

@@ -15,6 +15,7 @@ from experiments._load import find, load_blocks, pair_tensors, tensors
 from experiments.pipeline import Pipeline
 from experiments.train_loras import summarise
 from weightgen.artifacts import Spec
+from weightgen.data.concepts import Concept
 from weightgen.evaluation.compare import wins, write_wins
 from weightgen.evaluation.cost import COST_COLUMNS, cost_table
 from weightgen.evaluation.methods import OURS
@@ -31,11 +32,15 @@ FIXED = ("pairs_seconds", "base_seconds", "zoo_seconds", "denoiser_seconds", "gu
 Rows = list[dict[str, Any]]
 
 
-def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
-    """Rows source, target, each method at step 0 and at the end; a column per concept, half of them of each split."""
-    cfg = pipeline.cfg
+def shown_concepts(pipeline: Pipeline) -> list[Concept]:
+    """Those whose images are shown, an equal share of each split."""
     share = max(1, GRID_CONCEPTS // len(pipeline.splits))
-    shown = [concept for split in pipeline.splits for concept in pipeline.split(split)[:share]]
+    return [concept for split in pipeline.splits for concept in pipeline.split(split)[:share]]
+
+
+def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
+    """Rows source, target, each method at step 0 and at the end; a column per concept of `shown_concepts`."""
+    cfg, shown = pipeline.cfg, shown_concepts(pipeline)
     rows: dict[str, list[Tensor]] = {}
     for number, concept in enumerate(shown):
         photos, targets = pair_tensors(pipeline, concept)

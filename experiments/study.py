@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from experiments._app import CONF, app, explain
+from experiments._jobs import withdraw
 from experiments.evaluate import finished_rows, pipelines_of, run_specs
 from experiments.pipeline import Pipeline
 from experiments.study_report import PLAN, file_name, gather
@@ -168,6 +169,7 @@ def main(cfg: DictConfig) -> None:
         if reason is None:
             raise
         # The sweep goes on: the table's notes say what could not be had here, and why.
+        withdraw()
         print(f"{cfg.study.axis}={value} could not be run: {reason}", file=sys.stderr, flush=True)
         write_json(
             folder / "runs" / f"{file_name(label)}.json", common | {"status": "absent", "reason": reason}

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec, write_json
 from weightgen.data.pairs import PairBatches
 from weightgen.generator import contiguous
+from weightgen.slices import spread
 from weightgen.text import representative
 from weightgen.translation import TranslatorModule
 
@@ -64,13 +66,13 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     )
     start = time.perf_counter()
     with tracked(cfg, spec, folder, tags=[c.name for c in concepts[:8]]) as loggers:
-        fit(cfg, module, batches, folder, loggers, label=f"base ({len(concepts)} concepts)")
+        fit(cfg, module, batches, folder, loggers, label=f"base ({len(concepts)} concepts)", parallel="base")
         seconds = time.perf_counter() - start
         scores = []
         for i, concept in enumerate(concepts[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
             photos, target = (side["test"] for side in pair_tensors(pipeline, concept))
-            outputs = module.translate(photos, prompt.tokens, prompt.mask)
+            outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), photos)
             scores.append(image_metrics(cfg)(outputs, reference(pipeline, concept)))
             log_images(
                 loggers,

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from weightgen.diffusion.module import BlockDiffusionModule
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.evaluation.summary import geometric_mean
 from weightgen.generator import BlockGenerator, contiguous
+from weightgen.slices import spread
 from weightgen.translation import inject_lora, load_lora_state
 from weightgen.translation.module import translate
 from weightgen.weights import BlockLayout, ZooBatches
@@ -90,14 +92,16 @@ def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     )
     start = time.perf_counter()
     with tracked(cfg, spec, folder) as loggers:
-        fit(cfg, module, batches, folder, loggers, label="denoiser")
+        fit(cfg, module, batches, folder, loggers, label="denoiser", parallel="denoiser")
         seconds = time.perf_counter() - start
+        averaged = new_denoiser(pipeline, layout)
+        averaged.load_state_dict(module.averaged_state())
         sampler = Sampler(make_scheduler(budget.prediction))
-        generator = BlockGenerator(module.averaged.eval(), sampler, layout, normalizer)
+        generator = BlockGenerator(averaged.eval(), sampler, layout, normalizer)
         shown = [known[entry.concept] for entry in zoo.entries[:SHOWN]]
         metrics = show(pipeline, spec, generator, shown, loggers)
-    save_file(contiguous(module.averaged.state_dict()), folder / "denoiser.safetensors")
-    parameters = sum(p.numel() for p in module.denoiser.parameters())
+    save_file(contiguous(averaged.state_dict()), folder / "denoiser.safetensors")
+    parameters = sum(p.numel() for p in averaged.parameters())
     return {"seconds": seconds, "steps": budget.steps, "parameters": parameters, **metrics}
 
 
@@ -115,7 +119,9 @@ def show(
         load_lora_state(model, {name: weights[i] for name, weights in states.items()})
         photos, targets = pair_tensors(pipeline, concept)
         prompt = text.select([i])
-        outputs = translate(model, photos["test"], prompt.tokens, prompt.mask)
+        outputs = spread(
+            partial(translate, model, tokens=prompt.tokens, text_mask=prompt.mask), photos["test"]
+        )
         scores.append(image_metrics(pipeline.cfg)(outputs, reference(pipeline, concept)))
         panels = {"target": targets["test"][:8], "output": outputs[:8]}
         log_images(

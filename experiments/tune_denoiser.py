@@ -81,11 +81,13 @@ def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     )
     start = time.perf_counter()
     with tracked(cfg, spec, folder) as loggers:
-        fit(cfg, module, batches, folder, loggers, label="function")
+        fit(cfg, module, batches, folder, loggers, label="function", parallel="denoiser")
         seconds = time.perf_counter() - start
-        generator = BlockGenerator(module.averaged.eval(), Sampler(scheduler), layout, normalizer)
+        averaged = new_denoiser(pipeline, layout)
+        averaged.load_state_dict(module.averaged_state())
+        generator = BlockGenerator(averaged.eval(), Sampler(scheduler), layout, normalizer)
         metrics = show(pipeline, spec, generator, concepts[:SHOWN], loggers)
-    save_file(contiguous(module.averaged.state_dict()), folder / "denoiser.safetensors")
+    save_file(contiguous(averaged.state_dict()), folder / "denoiser.safetensors")
     return {"seconds": seconds, "steps": budget.steps, **metrics}
 
 

@@ -191,3 +191,40 @@ def test_representative_is_distinct_among_equals():
     )
     with pytest.raises(DataError, match="5 representative concepts out of 3"):
         representative(torch.eye(3), 5, seed=0)
+
+
+def test_open_clip_takes_an_architecture_from_a_json_file_or_a_folder(tiny_clip, tmp_path):
+    """Nothing is registered beforehand, as in a process of its own."""
+    from safetensors.torch import save_file
+
+    folder, model = tiny_clip
+    weights = folder / "tiny.safetensors"
+    expected = OpenClipTextEncoder("weightgen-tiny", str(weights)).encode(PROMPTS)
+    (tmp_path / "ViT-B-32.json").write_text(json.dumps(TINY))  # a name that open_clip has already
+    by_file = OpenClipTextEncoder(str(tmp_path / "ViT-B-32.json"), str(weights))
+    torch.testing.assert_close(by_file.encode(PROMPTS).tokens, expected.tokens)
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    (hub / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
+    save_file(model.state_dict(), hub / "open_clip_model.safetensors")
+    by_folder = OpenClipTextEncoder(pretrained=str(hub))
+    torch.testing.assert_close(by_folder.encode(PROMPTS).pooled, expected.pooled)
+    before = by_folder.name
+    moved = hub.rename(tmp_path / "moved")
+    assert OpenClipTextEncoder(pretrained=str(moved)).name == before
+    assert str(tmp_path) not in by_file.name + OpenClipTextEncoder(pretrained=str(moved)).name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "no JSON file"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "text_cfg")]
+)
+def test_a_bad_architecture_file_is_named(tmp_path, content, said):
+    (tmp_path / "net.json").write_text(content)
+    with pytest.raises(MissingModel, match=rf"net\.json.*{said}"):
+        OpenClipTextEncoder(str(tmp_path / "net.json"), "x").encode(["a mosaic"])
+
+
+def test_weights_of_another_architecture_say_which_option_is_wrong(tiny_clip):
+    folder, _ = tiny_clip
+    with pytest.raises(MissingModel, match=r"text_encoder\.architecture .* that of this file"):
+        OpenClipTextEncoder("ViT-B-32", str(folder / "tiny.safetensors")).encode(["a mosaic"])

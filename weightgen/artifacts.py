@@ -73,6 +73,10 @@ class Store:
     def has(self, spec: Spec) -> bool:
         return (self.path(spec) / FILES).exists()
 
+    def started(self, spec: Spec) -> bool:
+        """Whether a build of `spec` was begun and is not finished: at work, or killed."""
+        return not self.has(spec) and self._partial(spec).is_dir()
+
     def require(self, spec: Spec) -> Path:
         """The finished artifact's folder.
 

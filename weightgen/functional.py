@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset
 from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.module import masked_mse, seeded
 from weightgen.diffusion.sampler import to_x0
+from weightgen.slices import own_rows
 from weightgen.translation.module import to_signed
 from weightgen.translation.stacked import StackedLora
 from weightgen.weights import BlockLayout, Normalizer
@@ -109,9 +110,9 @@ class FunctionSpaceModule(AveragedModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         concepts, photos = batch["source"].shape[:2]
-        noise = torch.randn(batch["own"].shape, generator=seeded(self.seed, self.global_step, 1)).to(
-            self.device
-        )
+        rows, mine = own_rows(concepts, self.trainer, batch_index)
+        noise = torch.randn(rows, *batch["own"].shape[1:], generator=seeded(self.seed, self.global_step, 1))
+        noise = noise[mine].to(self.device)
         last = self.scheduler.config.num_train_timesteps - 1
         t = torch.full((concepts,), last, device=self.device)
         index = torch.arange(self.layout.blocks, device=self.device).expand(concepts, -1)

@@ -4,51 +4,116 @@ library."""
 from __future__ import annotations
 
 import contextlib
-import urllib.error
-import urllib.request
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from weightgen.errors import MissingModel
+from weightgen.local_files import content_hash
+from weightgen.network import require_network
+
+CONFIG = "open_clip_config.json"  # of a folder in open_clip's own layout
+
+
+def local(path: str) -> Path | None:
+    """`path` as an existing file or folder, or None for the name of an architecture or a tag."""
+    found = Path(path).expanduser()
+    return found if found.is_file() or (found / CONFIG).is_file() else None
+
+
+def name(architecture: str, pretrained: str) -> str:
+    """openclip-<architecture>-<tag>; what is local counts by its content, not by its path."""
+    folder = local(pretrained)
+    if folder is not None and folder.is_dir():
+        return f"openclip-{content_hash(folder)[:12]}"
+    return "-".join(
+        ["openclip", *(content_hash(p)[:12] if local(p) else p for p in (architecture, pretrained))]
+    )
 
 
 def load(architecture: str, pretrained: str) -> tuple:
     """(tokenizer, model in eval mode), or MissingModel with what to do about it."""
     import open_clip
 
-    if open_clip.get_model_config(architecture) is None:
-        raise MissingModel(
-            f"text encoder {architecture}: open_clip has no such architecture; it has "
-            + ", ".join(open_clip.list_models())
-        )
-    tag = open_clip.get_pretrained_cfg(architecture, pretrained)
     remedy = "set text_encoder.pretrained=<local weights file>, or text_encoder=minilm (needs no network)"
-    file = Path(pretrained).expanduser()
-    if not tag and not file.is_file():
+    file = local(pretrained)
+    tag = {}
+    if file is not None and file.is_dir():
+        architecture, source = f"local-dir:{file}", None
+    else:
+        architecture = _registered(architecture)
+        tag = open_clip.get_pretrained_cfg(architecture, pretrained)
+        source = pretrained
+    if source and not tag and file is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
         raise MissingModel(
             f"text encoder {architecture}: pretrained={pretrained} is neither an existing file nor one of "
             f"its tags ({tags}); {remedy}"
         )
     try:
-        model = open_clip.create_model(
-            architecture,
-            pretrained=str(_tag_weights(tag) if tag else file),
-            force_quick_gelu=tag.get("quick_gelu", False),
-            weights_only=True,
-            require_pretrained=True,
-            pretrained_hf=False,
-        )
-        tokenizer = open_clip.get_tokenizer(architecture)
+        with _quiet():
+            model = open_clip.create_model(
+                architecture,
+                pretrained=source and str(_tag_weights(tag) if tag else file),
+                force_quick_gelu=tag.get("quick_gelu", False),
+                weights_only=True,
+                require_pretrained=True,
+                pretrained_hf=False,
+            )
+            tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # open_clip raises whatever its loaders raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if not tag:
+            reason += "; is text_encoder.architecture (a name or a JSON config) that of this file?"
         raise MissingModel(
             f"text encoder {architecture} ({pretrained}): the weights cannot be had here ({reason}); {remedy}"
         ) from error
     model.visual = None
     return tokenizer, model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip tells its every step to the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.INFO))
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _registered(architecture: str) -> str:
+    """The name by which open_clip knows an architecture: its own, or that of a JSON config, registered here."""
+    import open_clip
+
+    file = local(architecture)
+    if file is not None and file.is_file():
+        try:
+            config = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise MissingModel(f"text_encoder.architecture: {file} is no JSON file ({error})") from error
+        config = config.get("model_cfg", config) if isinstance(config, dict) else {}
+        if missing := {"embed_dim", "vision_cfg", "text_cfg"} - set(config):
+            raise MissingModel(
+                f"text_encoder.architecture: {file} is no open_clip model config, it lacks "
+                + ", ".join(sorted(missing))
+            )
+        architecture = f"{file.stem}-{content_hash(file)[:12]}"
+        with tempfile.TemporaryDirectory() as folder:  # open_clip registers files by their name, at once
+            (Path(folder) / f"{architecture}.json").write_text(json.dumps(config))
+            open_clip.add_model_config(Path(folder) / f"{architecture}.json")
+    if open_clip.get_model_config(architecture) is None:
+        raise MissingModel(
+            f"text encoder {architecture}: open_clip has no such architecture and there is no such JSON "
+            f"config; it has {', '.join(open_clip.list_models())}"
+        )
+    return architecture
 
 
 def final_norm(model: nn.Module) -> nn.LayerNorm:
@@ -63,10 +128,7 @@ def final_norm(model: nn.Module) -> nn.LayerNorm:
 
 
 def _tag_weights(tag: dict) -> Path:
-    """The weights file of an open_clip tag, from the cache or else the network.
-
-    Hub clients retry for most of a minute where there is no network, so one request of 8 s asks first.
-    """
+    """The weights file of an open_clip tag, from the cache or else the network. OSError: neither has it."""
     from huggingface_hub import constants, try_to_load_from_cache
     from open_clip.pretrained import download_pretrained
 
@@ -75,10 +137,7 @@ def _tag_weights(tag: dict) -> Path:
         cached = try_to_load_from_cache(repository, candidate) if repository else None
         if isinstance(cached, str):
             return Path(cached)
-    if constants.HF_HUB_OFFLINE:
-        raise OSError("not in the local cache, and HF_HUB_OFFLINE is set")
-    with contextlib.suppress(urllib.error.HTTPError):  # an answer, even a refusal, is a network
-        urllib.request.urlopen(constants.ENDPOINT if repository else tag["url"], timeout=8).close()
+    require_network(constants.ENDPOINT if repository else tag["url"])
     return Path(download_pretrained(tag))
 
 

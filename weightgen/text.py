@@ -7,12 +7,10 @@ The paper conditions on a CLIP prompt embedding (arXiv 2407.11966; which CLIP is
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -125,9 +123,10 @@ class OpenClipTextEncoder:
     """A CLIP text tower through open_clip: token features after the final norm, and the pooled, projected
     embedding.
 
-    architecture: a name of open_clip.list_models(); pretrained: a tag of it (downloaded once) or a local
-    weights file (safetensors, or a state dict that torch loads with weights_only=True); max_length: tokens
-    kept, at most the model's context. The weights load at the first use.
+    architecture: a name of open_clip.list_models(), or a JSON file in the form of open_clip's model configs.
+    pretrained: a tag of it (downloaded once), a local weights file (safetensors, or a state dict that torch loads
+    with weights_only=True), or a folder with open_clip_config.json and weights, which says its architecture
+    itself. max_length: tokens kept, at most the model's context. The weights load at the first use.
     """
 
     def __init__(
@@ -143,11 +142,7 @@ class OpenClipTextEncoder:
     @property
     def name(self) -> str:
         """openclip-<architecture>-<tag>; a local file counts by its content, not its path."""
-        file = Path(self.pretrained).expanduser()
-        if not file.is_file():
-            return f"openclip-{self.architecture}-{self.pretrained}"
-        with file.open("rb") as stream:
-            return f"openclip-{self.architecture}-{hashlib.file_digest(stream, 'sha256').hexdigest()[:12]}"
+        return open_clip_tower.name(self.architecture, self.pretrained)
 
     @property
     def dim(self) -> int:

@@ -9,10 +9,10 @@ from joblib import Parallel, cpu_count, delayed
 from omegaconf import OmegaConf
 
 from experiments._app import prepare
+from experiments._jobs import end_with
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import Problem, Setting, problem
 from experiments.benchmarks.runner import Contest, Side, Stopwatch
-from experiments.pipeline import _end_with
 
 
 def fleet(setting: Setting) -> Iterator[Contest]:
@@ -114,7 +114,7 @@ def _one_by_one(work: Problem, concepts: Sequence[int], steps: int) -> None:
 def _train_in_worker(
     description: str, size: int, concepts: Sequence[int], steps: int, measured: bool
 ) -> tuple[int, float | None]:
-    _end_with(os.getppid())
+    end_with(os.getppid())
     prepare(OmegaConf.create(description))
     work = problem(description, size)
     if len(concepts) > 1:

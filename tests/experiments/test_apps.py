@@ -124,8 +124,8 @@ def test_a_sweep_logs_fid_and_images_of_every_run(smoke) -> None:
         )
         rows = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
         history = json.dumps([row for row in rows if row.get("type") == "history"])
-        assert '"fid"' in history
-        assert "fid_efficientnet_lite0" in history
+        assert "eval/fid" in history
+        assert "eval/fid_efficientnet_lite0" in history
         assert "time/train_seconds" in history
         assert list((run / "files").rglob("*.png"))
 

@@ -12,10 +12,10 @@ from conftest import ROOT
 PARENT = """
 import sys, time
 from joblib import Parallel, delayed
-from experiments.pipeline import _end_with
+from experiments._jobs import end_with
 def work(path):
     import os
-    _end_with(os.getppid())
+    end_with(os.getppid())
     open(path, "w").write(str(os.getpid()))
     time.sleep(120)
 Parallel(n_jobs=2, backend="loky")(delayed(work)(f"{sys.argv[1]}/{i}") for i in range(2))

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -31,6 +33,19 @@ class AveragedModule(pl.LightningModule):
     def averaged(self) -> nn.Module:
         """The denoiser with exponentially averaged weights: the one to export and sample from."""
         return self.ema.module
+
+    def configure_model(self) -> None:
+        """Where the strategy shards (FSDP2), weights and averages are cut over the processes alike."""
+        if self._device_mesh is not None:
+            for part in (self.denoiser, self.averaged):
+                fully_shard(part, mesh=self._device_mesh["data_parallel"])
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The averaged weights, whole and on the CPU, for a denoiser of one process; all processes of a group call it."""
+        options = StateDictOptions(full_state_dict=True)  # a plain state dict where nothing is sharded
+        return {
+            name: value.cpu() for name, value in get_model_state_dict(self.averaged, options=options).items()
+        }
 
     def rate(self, step: int) -> float:
         """Learning rate at a step, as a share of the optimizer's own; constant unless a subclass says otherwise."""

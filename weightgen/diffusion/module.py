@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.sampler import check_prediction, to_x0
+from weightgen.slices import own_rows
 
 
 def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -66,29 +67,30 @@ class BlockDiffusionModule(AveragedModule):
         self.seed = seed
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        trainer = self.trainer
-        # a function of the step alone: a resumed run draws what an uninterrupted one draws
-        micro = batch_idx % trainer.accumulate_grad_batches
-        generator = seeded(self.seed, trainer.global_step, micro, trainer.global_rank)
-        batch = self.thin(batch, generator)
+        # a function of the step alone: a resumed run draws what an uninterrupted one draws, many processes what one does
+        generator = seeded(self.seed, self.trainer.global_step, 0, 0)
+        batch = self.thin(batch, generator, batch_idx)
         x_0 = batch["blocks"]
-        t, noise, prompted = self.draw(x_0, generator)
+        t, noise, prompted = self.draw(x_0, generator, batch_idx)
 
         x_t = self.scheduler.add_noise(x_0, noise, t)
         output = self.denoise(self.denoiser, x_t, t, batch, batch["text_mask"] & prompted[:, None])
         v_target = self.scheduler.config.prediction_type == "v_prediction"
         target = self.scheduler.get_velocity(x_0, noise, t) if v_target else x_0
-        loss = masked_mse(output, target, batch["valid"])
+        loss = masked_mse(output, target, batch["valid"]) * batch.get("share", 1.0)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(x_0))
         return loss
 
-    def thin(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    def thin(
+        self, batch: dict[str, Tensor], generator: torch.Generator, batch_idx: int = 0
+    ) -> dict[str, Tensor]:
         """The batch with blocks_per_sample random blocks of each concept: cheaper steps for a denoiser of
         single blocks."""
         count, blocks, size = batch["blocks"].shape
         if self.blocks_per_sample is None or self.blocks_per_sample >= blocks:
             return batch
-        kept = torch.rand(count, blocks, generator=generator).argsort(1)[:, : self.blocks_per_sample]
+        rows, mine = own_rows(count, self._trainer, batch_idx)
+        kept = torch.rand(rows, blocks, generator=generator).argsort(1)[mine, : self.blocks_per_sample]
         kept = kept.to(batch["index"].device)  # (N, K')
         every = kept[..., None].expand(-1, -1, size)
         fields = {
@@ -96,20 +98,22 @@ class BlockDiffusionModule(AveragedModule):
         }
         return {**batch, **fields, "index": batch["index"].gather(1, kept)}
 
-    def draw(self, x_0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(
+        self, x_0: Tensor, generator: torch.Generator, batch_idx: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """x_0: (N, K, D) -> t (N,) long, noise (N, K, D), prompted (N,) bool, drawn on the CPU so that no
-        device changes them.
+        device changes them, and for the whole batch so that no number of processes does.
 
         terminal_fraction of the samples get the last step: one-step sampling evaluates the network there and
         nowhere else, while uniform times would train it there once in num_train_timesteps samples.
         """
         last = self.scheduler.config.num_train_timesteps - 1
-        count = len(x_0)
-        t = torch.randint(0, last + 1, (count,), generator=generator)
-        t[torch.rand(count, generator=generator) < self.terminal_fraction] = last
-        prompted = torch.rand(count, generator=generator) >= self.text_dropout
-        noise = torch.randn(x_0.shape, generator=generator)
-        return t.to(x_0.device), noise.to(x_0), prompted.to(x_0.device)
+        rows, mine = own_rows(len(x_0), self._trainer, batch_idx)
+        t = torch.randint(0, last + 1, (rows,), generator=generator)
+        t[torch.rand(rows, generator=generator) < self.terminal_fraction] = last
+        prompted = torch.rand(rows, generator=generator) >= self.text_dropout
+        noise = torch.randn(rows, *x_0.shape[1:], generator=generator)
+        return t[mine].to(x_0.device), noise[mine].to(x_0), prompted[mine].to(x_0.device)
 
     @staticmethod
     def denoise(

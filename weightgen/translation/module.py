@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
+from weightgen.slices import cut
 from weightgen.translation.losses import discriminator_loss, generator_loss
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -21,7 +22,8 @@ class TranslatorModule(pl.LightningModule):
     A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
     `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall
     linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant).
-    `discriminator_optimizer` defaults to `optimizer`.
+    `discriminator_optimizer` defaults to `optimizer`. `accumulate`: parts that a batch is trained in one after the other,
+    with equal result.
     """
 
     def __init__(
@@ -45,37 +47,51 @@ class TranslatorModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.decay_start = decay_start
         self.max_steps = max_steps
+        self.accumulate = 1
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
         optimizers = self.optimizers()
-        source, target = to_signed(batch["source"]), to_signed(batch["target"])
-        fake = self.generator(source, batch["tokens"], batch["text_mask"])
-        losses = {"l1": l1_loss(fake, target)}
-        loss = self.l1_weight * losses["l1"]
+        parts = [cut(batch, i, self.accumulate) for i in range(self.accumulate)]
+        fakes = [self.fake(batch)] if self.accumulate == 1 else None
+        losses: dict[str, Tensor] = {}
+
+        def add(name: str, loss: Tensor) -> Tensor:  # the mean over parts is the batch's loss
+            losses[name] = losses.get(name, 0) + loss.detach() / len(parts)
+            return loss
+
         if self.discriminator is not None:
             optimizer_g, optimizer_d = optimizers
-            real_logits, fake_logits = (
-                self.discriminator(source, target),
-                self.discriminator(source, fake.detach()),
-            )
-            losses["discriminator"] = discriminator_loss(real_logits, fake_logits)
             optimizer_d.zero_grad()
-            self.manual_backward(losses["discriminator"])
+            for i, part in enumerate(parts):
+                source, target = to_signed(part["source"]), to_signed(part["target"])
+                fake = (fakes[i] if fakes else self.fake(part)).detach()
+                logits = self.discriminator(source, target), self.discriminator(source, fake)
+                self.manual_backward(add("discriminator", discriminator_loss(*logits)) / len(parts))
             optimizer_d.step()
             self.discriminator.requires_grad_(False)  # G's step needs D's input gradient only
-            losses["gan"] = generator_loss(self.discriminator(source, fake))
-            loss = loss + losses["gan"]
         else:
             optimizer_g = optimizers
         optimizer_g.zero_grad()
-        self.manual_backward(loss)
+        for i, part in enumerate(parts):
+            source, target = to_signed(part["source"]), to_signed(part["target"])
+            fake = fakes[i] if fakes else self.fake(part)
+            loss = self.l1_weight * add("l1", l1_loss(fake, target))
+            if self.discriminator is not None:
+                loss = loss + add("gan", generator_loss(self.discriminator(source, fake)))
+            self.manual_backward(loss / len(parts))
         optimizer_g.step()
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()
-        self.last_losses = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.last_losses = {
+            f"train/{name}": losses[name] for name in ("l1", "discriminator", "gan") if name in losses
+        }
+
+    def fake(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The generator's images, (B, 3, H, W) in [-1, 1]."""
+        return self.generator(to_signed(batch["source"]), batch["tokens"], batch["text_mask"])
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         optimizers = [self.optimizer([p for p in self.generator.parameters() if p.requires_grad])]

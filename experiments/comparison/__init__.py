@@ -1,0 +1,1 @@
+"""One comparison shown in three places: a page on disk, W&B runs, a W&B report."""
