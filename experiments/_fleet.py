@@ -13,7 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments._fleet_folders import FleetFolders
-from experiments._load import concept_texts, find, load_base, lora_spec, pair_tensors, seeded
+from experiments._load import (
+    TrainPairs,
+    concept_texts,
+    find,
+    load_base,
+    lora_spec,
+    seeded,
+    train_sources,
+)
 from experiments._training import fit, tracked
 from experiments.pipeline import Pipeline
 from experiments.train_loras import publish
@@ -108,29 +116,17 @@ def _module(
     )
 
 
-class _Targets(Sequence[Tensor]):
-    """Train targets of each concept, uint8 (N, 3, S, S), read when they are asked for."""
-
-    def __init__(self, pipeline: Pipeline, specs: Sequence[Spec]) -> None:
-        self.pipeline, self.specs = pipeline, specs
-
-    def __len__(self) -> int:
-        return len(self.specs)
-
-    def __getitem__(self, i: int) -> Tensor:
-        return pair_tensors(self.pipeline, self.specs[i].subject)[1]["train"]
-
-
 def _batches(pipeline: Pipeline, specs: Sequence[Spec]) -> FleetBatches:
     texts, prompts, rows = [], [], 0
+    concepts = [spec.subject for spec in specs]
     for spec in specs:  # encoded concept by concept, as one at a time: the very same numbers
         text, _ = concept_texts(pipeline, [spec.subject])
         texts.append(text)
         prompts.append(range(rows, rows + len(text)))
         rows += len(text)
     return FleetBatches(
-        pair_tensors(pipeline, specs[0].subject)[0]["train"],
-        _Targets(pipeline, specs),
+        train_sources(pipeline, concepts),
+        TrainPairs(pipeline, concepts, 1),
         torch.cat([text.tokens for text in texts]),
         torch.cat([text.mask for text in texts]),
         prompts,

@@ -1,5 +1,6 @@
 """Loading finished artifacts, each once a process."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,34 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
 
 def pair_tensors(pipeline: Pipeline, concept: Concept) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Photos and the concept's targets: {"train", "test"} -> uint8 (N, 3, S, S), each."""
-    photos = tensors(pipeline.store.require(pipeline.photos) / "photos.safetensors")
-    return photos, tensors(pipeline.store.require(pipeline.pairs(concept)) / "targets.safetensors")
+    """Photos and the concept's targets: {"train", "test"} -> uint8 (N, 3, S, S), each.
+
+    The photos are those of the `photos` artifact, unless the concept has sources of its own.
+    """
+    folder = pipeline.store.require(pipeline.pairs(concept))
+    own = folder / "sources.safetensors"
+    photos = own if own.exists() else pipeline.store.require(pipeline.photos) / "photos.safetensors"
+    return tensors(photos), tensors(folder / "targets.safetensors")
+
+
+class TrainPairs(Sequence[Tensor]):
+    """One side of each concept's train pairs, uint8 (N, 3, S, S), read when it is asked for. side 0: photos, 1: targets."""
+
+    def __init__(self, pipeline: Pipeline, concepts: Sequence[Concept], side: int) -> None:
+        self.pipeline, self.concepts, self.side = pipeline, concepts, side
+
+    def __len__(self) -> int:
+        return len(self.concepts)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return pair_tensors(self.pipeline, self.concepts[i])[self.side]["train"]
+
+
+def train_sources(pipeline: Pipeline, concepts: Sequence[Concept]) -> Tensor | TrainPairs:
+    """The train photos that `concepts` share, or each concept's own where any has its own."""
+    folders = [pipeline.store.require(pipeline.pairs(concept)) for concept in concepts]
+    sources = TrainPairs(pipeline, concepts, 0)
+    return sources if any((folder / "sources.safetensors").exists() for folder in folders) else sources[0]
 
 
 def training_pairs(pipeline: Pipeline, concept: Concept, seed: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from experiments._options import plain
 from weightgen.artifacts import Spec, Store
+from weightgen.errors import WeightgenError
 from weightgen.subset import EveryPhoto
 
 
@@ -32,16 +34,23 @@ def _without_features(cfg: DictConfig) -> EveryPhoto:
     return instantiate(cfg.subset, **({"features": None} if "features" in cfg.subset else {}))
 
 
-def train_rows(cfg: DictConfig, store: Store, photos: Spec) -> Tensor | None:
-    """Rows of the train photos to learn from, ascending; None: all."""
+def train_rows(cfg: DictConfig, store: Store, photos: Spec, sources: Any) -> Tensor | None:
+    """Rows of the train photos to learn from, ascending; None: all.
+
+    sources: what the pairs are made of. Raises WeightgenError where a concept has photos of its own in place of those.
+    """
     if not key(cfg):
         return None
+    shared = load_file(store.require(photos) / "photos.safetensors")["train"]
+    if not isinstance(sources, Tensor) or not torch.equal(sources, shared):
+        raise WeightgenError(
+            "a subset is of the photos that all concepts share, and these have their own: use subset=all"
+        )
     spec = Spec("subset", 1, key(cfg) | {"seed": cfg.build_seed}, (photos,), "base", "subset of the photos")
 
     def build(folder: Path) -> dict[str, Any]:
-        train = load_file(store.require(photos) / "photos.safetensors")["train"]
-        rows = instantiate(cfg.subset).rows(train, cfg.build_seed)
+        rows = instantiate(cfg.subset).rows(shared, cfg.build_seed)
         save_file({"rows": rows}, folder / "rows.safetensors")
-        return {"photos": len(train), "chosen": len(rows)}
+        return {"photos": len(shared), "chosen": len(rows)}
 
     return load_file(store.ensure(spec, build) / "rows.safetensors")["rows"]

@@ -70,7 +70,7 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     sources, edited = photos["train"], targets["train"]
     if "pairs" in spec.config:
         sources, edited = training_pairs(pipeline, concept, seed)
-    elif (rows := _subset.train_rows(cfg, pipeline.store, pipeline.photos)) is not None:
+    elif (rows := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
         sources, edited = sources[rows], edited[rows]
     batches = PairBatches(
         sources,

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import _subset
 from experiments._app import CONF
+from experiments._editors import identity, premade
 from experiments._options import by_content, photo_options, plain
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
@@ -56,7 +57,18 @@ class StageGraph:
 
     @cached_property
     def concepts(self) -> list[Concept]:
-        return self.source.load()
+        """Of the configured source, or of an editor that brings its own (premade pairs)."""
+        return self.premade.concepts() if self.premade else self.source.load()
+
+    @cached_property
+    def premade(self) -> Any | None:
+        """The editor where it brings concepts and photos of its own; then `photos` and `concepts` are not looked at."""
+        return premade(self.cfg)
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits to evaluate: those asked for; of premade pairs, those of them that the set was given."""
+        return [s for s in self.cfg.splits if not self.premade or s in self.premade.splits]
 
     def split(self, *splits: str) -> list[Concept]:
         return [concept for concept in self.concepts if concept.split in splits]
@@ -64,10 +76,10 @@ class StageGraph:
     @cached_property
     def test_concepts(self) -> list[Concept]:
         """Concepts to initialise and fine-tune. Raises WeightgenError if a wanted split is empty."""
-        for split in self.cfg.splits:
+        for split in self.splits or self.cfg.splits:
             if not self.split(split):
                 raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
-        return self.split(*self.cfg.splits)
+        return self.split(*self.splits)
 
     def _spec(
         self, stage: str, config: dict[str, Any], inputs: Iterable[Spec], label: str, subject: Any = None
@@ -90,12 +102,19 @@ class StageGraph:
 
     def pairs(self, concept: Concept) -> Spec:
         config = {
-            "editor": plain(self.cfg.editor),
+            "editor": self._editor,
             "editor_version": get_class(self.cfg.editor._target_).version,
             "prompt": concept.prompt,
             "factors": [list(factor) for factor in concept.factors],
         }
-        return self._spec("pairs", config, [self.photos], f"pairs {concept.name}", concept)
+        if self.premade:
+            config |= {"content": self.premade.fingerprint(concept)}
+        inputs = [] if self.premade else [self.photos]
+        return self._spec("pairs", config, inputs, f"pairs {concept.name}", concept)
+
+    @cached_property
+    def _editor(self) -> dict[str, Any]:
+        return identity(self.cfg)
 
     @cached_property
     def base_spec(self) -> Spec:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from experiments._app import prepare
+from experiments._editors import release_editor
 from experiments._jobs import end_with, promise
 from experiments._ranks import ReadOnlyStore, group, ranks
 from experiments.graph import STAGES, StageGraph
@@ -46,6 +47,8 @@ class Pipeline(StageGraph):
         if self.store.has(spec):
             return self.store.require(spec)
         self._ensure_inputs(spec)
+        if spec.stage not in ("photos", "pairs"):
+            release_editor()
         return self.store.ensure(spec, lambda folder: self._build(spec, folder))
 
     def _build(self, spec: Spec, folder: Path) -> Mapping[str, Any] | None:
@@ -70,6 +73,7 @@ class Pipeline(StageGraph):
             return
         for spec in part:
             self._ensure_inputs(spec)
+        release_editor()
         fleet.train_together(self, part, row)
 
     def parts(self, level: Sequence[Spec]) -> list[list[Spec]]:
@@ -108,7 +112,7 @@ class Pipeline(StageGraph):
             self._ensure_levels(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
         for stage in STAGES:
             parts = self.parts([spec for spec in missing if spec.stage == stage])
-            if stage in PER_CONCEPT and len(parts) > 1 and self.workers > 1:
+            if stage in PER_CONCEPT and len(parts) > 1 and self._workers(stage) > 1:
                 self._parallel(stage, parts)
             else:
                 for part in tqdm(parts, desc=stage, disable=None if len(parts) > 1 else True, leave=False):
@@ -119,11 +123,16 @@ class Pipeline(StageGraph):
         """How many processes share per-concept work."""
         return self.cfg.strategy.workers or cpu_count(only_physical_cores=False)
 
+    def _workers(self, stage: str) -> int:
+        """Of one stage: an editor that loads a model says how many processes may."""
+        own = self.cfg.editor.get("workers") if stage == "pairs" else None
+        return own or self.workers
+
     def _parallel(self, stage: str, parts: list[list[Spec]]) -> None:
         container = OmegaConf.to_container(self.cfg, resolve=False)
         tasks = (delayed(_work)(container, part, 1 + row) for row, part in enumerate(parts))
         pool = Parallel(
-            n_jobs=min(self.workers, len(parts)),
+            n_jobs=min(self._workers(stage), len(parts)),
             backend="loky",
             return_as="generator_unordered",
             batch_size=1,

@@ -34,8 +34,8 @@ Rows = list[dict[str, Any]]
 
 def shown_concepts(pipeline: Pipeline) -> list[Concept]:
     """Those whose images are shown, an equal share of each split."""
-    share = max(1, GRID_CONCEPTS // len(pipeline.cfg.splits))
-    return [concept for split in pipeline.cfg.splits for concept in pipeline.split(split)[:share]]
+    share = max(1, GRID_CONCEPTS // len(pipeline.splits))
+    return [concept for split in pipeline.splits for concept in pipeline.split(split)[:share]]
 
 
 def contact_sheet(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
@@ -172,8 +172,9 @@ def write_reports(pipelines: list[Pipeline], rows: Rows, folder: Path) -> Rows:
     cost = [row for p in pipelines if OURS in p.methods for row in cost_rows(p, race_table)]
     write_table(folder / "cost.csv", ("base", "split", "target", *COST_COLUMNS, *FIXED), cost)
     notes = [f"{p.cfg.base} base: {summarise(p, p.split('train'))}." for p in pipelines if _on_zoo(p)]
-    names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())
-    notes += [names["attribution"]] if names["attribution"] else []
+    if pipeline.premade is None:
+        names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())
+        notes += [names["attribution"]] if names["attribution"] else []
     clock = cfg.budget.finetune.clock
     notes.append(f"`train_seconds` runs on the {clock} clock, {cfg.strategy.threads} thread(s) a process.")
     report(

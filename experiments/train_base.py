@@ -12,7 +12,15 @@ from safetensors.torch import save_file
 
 from experiments import _subset
 from experiments._app import app
-from experiments._load import concept_texts, image_metrics, new_translator, pair_tensors, reference, seeded
+from experiments._load import (
+    concept_texts,
+    image_metrics,
+    new_translator,
+    pair_tensors,
+    reference,
+    seeded,
+    train_sources,
+)
 from experiments._training import fit, log_images, log_scores, tracked
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec, write_json
@@ -37,11 +45,10 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         count = _subset.concepts(cfg, len(train), budget.concepts)
         chosen = representative(pooled, count, cfg.build_seed)
     concepts = [train[i] for i in chosen]
-    photos, _ = pair_tensors(pipeline, concepts[0])
     targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
-    sources = photos["train"]
-    if (rows_used := _subset.train_rows(cfg, pipeline.store, pipeline.photos)) is not None:
-        sources, targets = sources[rows_used], [target[rows_used] for target in targets]
+    sources = train_sources(pipeline, concepts)
+    if (used := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
+        sources, targets = sources[used], [target[used] for target in targets]
     batches = PairBatches(
         sources,
         targets,
@@ -69,11 +76,9 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         scores = []
         for i, concept in enumerate(concepts[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
-            outputs = spread(
-                partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), photos["test"]
-            )
+            photos, target = (side["test"] for side in pair_tensors(pipeline, concept))
+            outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), photos)
             scores.append(image_metrics(cfg)(outputs, reference(pipeline, concept)))
-            target = pair_tensors(pipeline, concept)[1]["test"]
             log_images(
                 loggers,
                 budget.steps,

@@ -17,6 +17,7 @@ from experiments._load import (
     lora_spec,
     pair_tensors,
     tensors,
+    train_sources,
 )
 from experiments._training import fit, tracked
 from experiments.pipeline import Pipeline
@@ -40,10 +41,9 @@ def function_batches(
     known = {concept.name: concept for concept in pipeline.split("train")}
     concepts = [known[entry.concept] for entry in zoo.entries]
     text, rows = concept_texts(pipeline, concepts)
-    pairs = [pair_tensors(pipeline, concept) for concept in concepts]
     batches = FunctionBatches(
-        pairs[0][0]["train"],
-        [targets["train"] for _, targets in pairs],
+        train_sources(pipeline, concepts),
+        [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts],
         own,
         text.tokens,
         text.mask,

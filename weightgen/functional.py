@@ -24,7 +24,7 @@ from weightgen.weights import BlockLayout, Normalizer
 
 
 class FunctionBatches(IterableDataset):
-    """Endless batches of `concepts` train concepts with `photos` pairs each, uint8 in memory, photos shared by concepts.
+    """Endless batches of `concepts` train concepts with `photos` pairs each, uint8 in memory.
 
     Batch s is a function of (seed, s) alone. Yields dicts: source, target uint8 (n, m, 3, H, W); tokens (n, L, E); text_mask
     (n, L); own (n, K, D), the concepts' normalised zoo sets.
@@ -32,7 +32,7 @@ class FunctionBatches(IterableDataset):
 
     def __init__(
         self,
-        sources: Tensor,
+        sources: Tensor | Sequence[Tensor],
         targets: Sequence[Tensor],
         own: Tensor,
         tokens: Tensor,
@@ -44,9 +44,10 @@ class FunctionBatches(IterableDataset):
         steps: int | None = None,
         start: int = 0,
     ) -> None:
-        """sources: uint8 (N, 3, H, W); targets[c]: the same photos edited by concept c; own: (C, K, D); prompts[c]: the rows
-        of `tokens` that describe concept c, of which one is drawn."""
-        self.sources, self.targets, self.own = sources, targets, own
+        """sources: uint8 (N, 3, H, W), shared by all concepts, or each concept's own; targets[c]: the same photos edited by
+        concept c; own: (C, K, D); prompts[c]: the rows of `tokens` that describe concept c, of which one is drawn."""
+        self.sources = [sources] * len(targets) if isinstance(sources, Tensor) else list(sources)
+        self.targets, self.own = targets, own
         self.tokens, self.text_mask, self.prompts = tokens, text_mask, prompts
         self.concepts, self.photos = concepts, photos
         self.seed, self.steps, self.start = seed, steps, start
@@ -55,11 +56,14 @@ class FunctionBatches(IterableDataset):
         """The batch of `step`, whatever came before it."""
         generator = seeded(self.seed, step)
         rows = torch.randperm(len(self.targets), generator=generator)[: self.concepts].tolist()
-        chosen = torch.randint(len(self.sources), (len(rows), self.photos), generator=generator)
+        counts = torch.tensor([len(self.sources[c]) for c in rows])
+        # of unequal counts: the remainder of a number so large that no photo is favoured
+        high = int(counts[0]) if (counts == counts[0]).all() else 2**48
+        chosen = torch.randint(high, (len(rows), self.photos), generator=generator) % counts[:, None]
         draws = torch.rand(len(rows), generator=generator).tolist()
         texts = [self.prompts[c][int(u * len(self.prompts[c]))] for c, u in zip(rows, draws, strict=True)]
         return {
-            "source": self.sources[chosen],
+            "source": torch.stack([self.sources[c][p] for c, p in zip(rows, chosen, strict=True)]),
             "target": torch.stack([self.targets[c][p] for c, p in zip(rows, chosen, strict=True)]),
             "tokens": self.tokens[texts],
             "text_mask": self.text_mask[texts],

@@ -1,5 +1,7 @@
 """The offline editor: a medium, then a palette. Exact, fast and a real composition of two factors."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from weightgen.data.editors.media import RENDERERS, Canvas
 from weightgen.data.editors.palettes import palette
 from weightgen.data.grammar import Factors, parse_prompt
+from weightgen.data.made import MadePairs
 from weightgen.errors import DataError
 
 VERSION = 1  # belongs into the key of everything made with this editor: raise it when any pixel changes
@@ -30,6 +33,15 @@ class ProceduralEditor:
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    def pairs(self, photos: Mapping[str, Tensor], concept: _HasPrompt, folder: Path) -> MadePairs:
+        """photos[part]: uint8 (N, 3, S, S) -> their edits; too fast to keep any in `folder` meanwhile."""
+        return MadePairs(
+            {
+                part: (self.edit(images.float() / 255, concept) * 255).round().byte()
+                for part, images in photos.items()
+            }
+        )
 
     @torch.no_grad()
     def edit(self, images: Tensor, concept: _HasPrompt) -> Tensor:
