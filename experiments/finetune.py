@@ -45,7 +45,9 @@ def initial_model(pipeline: Pipeline, spec: Spec, init: Spec | None) -> tuple[nn
     model = load_lora_state(inject_lora(base, lora_spec(cfg)), state)
     if spec.config["budget"]["trainable"] == "all":
         model = merge_lora(model)
-    return model, pipeline.store.metrics(init)["seconds"]
+    spent = pipeline.store.metrics(init)
+    cpu = spec.config["budget"]["clock"] == "cpu" and "cpu_seconds" in spent  # older artifacts have no CPU time
+    return model, spent["cpu_seconds" if cpu else "seconds"]
 
 
 def new_discriminator(pipeline: Pipeline, spec: Spec, init: Spec | None) -> nn.Module | None:
