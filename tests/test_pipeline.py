@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from test_configs import composed
 
-from experiments._app import CONF
+from experiments._app import CONF, explain
 from experiments._load import pair_tensors, training_pairs
 from experiments.pipeline import Pipeline
 from weightgen.artifacts import Spec
