@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import IterableDataset
@@ -75,20 +76,16 @@ def _rows(batch: Mapping[str, Tensor]) -> int:
     return len(next(iter(batch.values())))
 
 
-def spread(make: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """make(images), each process of the group making every world-th image; all of them get all, in order.
+def spread(make: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 64) -> Tensor:
+    """make(images), the processes of the group taking turns at batches of them; all of them get all, in order.
 
-    images: (N, 3, H, W) -> uint8 (N, 3, H, W), on the CPU. So scores are of all images at once, never a mean of scores.
+    images: (N, 3, H, W) -> uint8 (N, 3, H, W), on the CPU. So scores are of all images at once, never a mean of scores. The
+    batches are those of one process (`translate`), for their size rounds convolutions: the images are the very same.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return make(images)
     world, rank = dist.get_world_size(), dist.get_rank()
-    own = make(images[rank::world]) if rank < len(images) else None
-    parts: list[Tensor | None] = [None] * world
-    dist.all_gather_object(parts, own)
-    made = next(part for part in parts if part is not None)
-    joined = made.new_empty((len(images), *made.shape[1:]))
-    for i, part in enumerate(parts):
-        if part is not None:
-            joined[i::world] = part
-    return joined
+    batches = images.split(batch_size)
+    made: list[list[Tensor]] = [[]] * world
+    dist.all_gather_object(made, [make(batch) for batch in batches[rank::world]])
+    return torch.cat([made[i % world][i // world] for i in range(len(batches))])

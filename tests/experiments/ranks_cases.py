@@ -99,7 +99,7 @@ def base(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[fl
 
 def distance(images: Tensor) -> float:
     """The Frechet distance of 'generated' images to others, made by all processes and taken once."""
-    made = spread(lambda own: own.flip(2), images)
+    made = spread(lambda own: own.flip(2), images, batch_size=2)
     assert len(made) == len(images)
     features = [x.float().mean((2, 3)) for x in (made[:, :, :4], images)]
     return frechet_distance(*features)
