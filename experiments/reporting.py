@@ -28,6 +28,7 @@ from weightgen.evaluation.scatter import novelty_scatter
 from weightgen.evaluation.summary import summarize, write_summary
 
 GRID_CONCEPTS = 8
+FROM_PAIRS = ("generated_few_steps", "guided")  # ours that look at pairs, compared in a table of their own
 FIXED = ("pairs_seconds", "base_seconds", "zoo_seconds", "denoiser_seconds", "guide_seconds")
 Rows = list[dict[str, Any]]
 
@@ -159,6 +160,8 @@ def write_reports(pipelines: list[Pipeline], rows: Rows, folder: Path) -> Rows:
     write_races(folder / "races.csv", race_table)
     win_table = wins(rows) if OURS in pipeline.methods else []
     write_wins(folder / "wins.csv", win_table)
+    from_pairs = [method for method in FROM_PAIRS if method in pipeline.methods]
+    write_wins(folder / "wins_from_pairs.csv", [row for method in from_pairs for row in wins(rows, method)])
     figures = {"FID against training seconds": "curves.png", "Images": "grid.png"}
     novel = [row for p in pipelines if _on_zoo(p) for row in novelty_rows(p)]
     write_table(
