@@ -46,7 +46,9 @@ def initial_model(pipeline: Pipeline, spec: Spec, init: Spec | None) -> tuple[nn
     if spec.config["budget"]["trainable"] == "all":
         model = merge_lora(model)
     spent = pipeline.store.metrics(init)
-    cpu = spec.config["budget"]["clock"] == "cpu" and "cpu_seconds" in spent  # older artifacts have no CPU time
+    cpu = (
+        spec.config["budget"]["clock"] == "cpu" and "cpu_seconds" in spent
+    )  # older artifacts have no CPU time
     return model, spent["cpu_seconds" if cpu else "seconds"]
 
 

@@ -1,17 +1,11 @@
 """Splits for prompts that come without: by a hash of the prompt, so that more prompts move none."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from weightgen.data.concepts import SPLITS
+from weightgen.data.shares import position
 from weightgen.errors import DataError
-
-
-def _place(seed: int, text: str) -> float:
-    """A number in [0, 1) that depends on the text and the seed alone."""
-    digest = hashlib.sha256(f"{seed}/{text}".encode("utf-8", "surrogatepass")).hexdigest()
-    return int(digest[:13], 16) / 16**13
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
@@ -72,7 +66,7 @@ def _draw(
     groups: dict[str, list[int]] = defaultdict(list)
     for row in free:
         groups[prompts[row] if kinds[row] is None else f"kind/{kinds[row]}"].append(row)
-    places = {name: _place(seed, f"{split}/{name}") for name in groups}
+    places = {name: position(f"{split}/{name}", seed) for name in groups}
     taken: set[int] = set()
     for name in sorted(groups, key=lambda name: (places[name], name)):
         if taken and places[name] >= share:

@@ -14,7 +14,9 @@ LEAST = {"train": 2}  # a zoo of one concept has no spread; every other split: 1
 
 def position(name: str, seed: int = 0) -> float:
     """A concept's place in [0, 1), the same in every set and on every machine."""
-    return int(hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()[:13], 16) / 16**13
+    return (
+        int(hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
+    )
 
 
 def assign(

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from weightgen.data import hub
 from weightgen.data.hashing import FileMemory, folder_hash
 from weightgen.errors import MissingModel
+from weightgen.network import require_network
 
 INDEX = "model_index.json"
 REMEDY = "set editor.model=<local folder>"
@@ -69,16 +69,18 @@ def load_pipeline(kind: str, model: str, revision: str | None, **options: Any) -
 
 def _hub(model: str, revision: str | None) -> dict[str, bool]:
     """Where to look for a hub model: the hub, or where it is silent what an earlier run fetched. MissingModel: neither."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
 
-    if (reason := hub.silence()) is None:
-        return {"local_files_only": False}
-    if isinstance(try_to_load_from_cache(model, INDEX, revision=revision), str):
-        return {"local_files_only": True}
-    raise MissingModel(
-        f"editor.model={model} is a hub model that is not on this machine, and the hub cannot be reached "
-        f"({reason}); {REMEDY} of a saved diffusers pipeline, or connect and run again"
-    )
+    try:
+        require_network(constants.ENDPOINT)
+    except OSError as error:
+        if isinstance(try_to_load_from_cache(model, INDEX, revision=revision), str):
+            return {"local_files_only": True}
+        raise MissingModel(
+            f"editor.model={model} is a hub model that is not on this machine, and the hub cannot be reached "
+            f"({getattr(error, 'reason', error)}); {REMEDY} of a saved diffusers pipeline, or connect and run again"
+        ) from error
+    return {"local_files_only": False}
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from weightgen.data import hub
 from weightgen.data.concepts import slug
 from weightgen.data.decoding import decode_photo
 from weightgen.data.hashing import FileMemory, folder_hash
 from weightgen.errors import DataError, MissingModel
+from weightgen.network import require_network
 
 COLUMNS = ("image", "edited", "prompt")
 DONE = "done.json"
@@ -107,11 +107,16 @@ class PairDataset:
     def _reachable(self) -> None:
         if self.name.count("/") > 1 or self.name[0] in "./~":
             raise DataError(f"editor.dataset.name={self.name}: no such file or folder")
-        if (reason := hub.silence()) is not None:
+        from huggingface_hub import constants
+
+        try:
+            require_network(constants.ENDPOINT)
+        except OSError as error:
             raise MissingModel(
-                f"editor.dataset.name={self.name} is a hub data set and the hub cannot be reached ({reason}): give "
-                "a local Parquet file or a folder of them, or connect and run again"
-            )
+                f"editor.dataset.name={self.name} is a hub data set and the hub cannot be reached "
+                f"({getattr(error, 'reason', error)}): give a local Parquet file or a folder of them, or connect and "
+                "run again"
+            ) from error
 
     def _fetch(self, partial: Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
