@@ -89,6 +89,9 @@ def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
     @functools.wraps(stage)
     def entry() -> None:
         sys.argv[1:] = hide_api_key(sys.argv[1:])
+        os.environ.pop(
+            "WANDB_SERVICE", None
+        )  # a parent's would refuse the run id that a killed run still holds there
         judge(main)
 
     entry.stage = stage  # type: ignore[attr-defined]
