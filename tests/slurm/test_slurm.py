@@ -1,5 +1,6 @@
 """Against a real SLURM of one node: `make test-slurm` starts it, runs this and stops it."""
 
+import contextlib
 import json
 import os
 import re
@@ -32,10 +33,21 @@ def launch(folder: Path, app: str, *overrides: str, **options: object) -> subpro
 def finish(parent: subprocess.Popen, folder: Path, timeout: int) -> str:
     """What the parent printed; none of its jobs is left."""
     try:
-        return parent.communicate(timeout=timeout)[0]
+        said = parent.communicate(timeout=timeout)[0]
+        settle()
+        return said
     finally:
         parent.kill()
         subprocess.run(["scancel", *submitted(folder)], check=False)
+
+
+def settle(seconds: int = 120) -> None:
+    """Until SLURM has cleared up after its jobs: a parent goes by artifacts, and so may end before their processes do."""
+    end = time.time() + seconds
+    while (
+        time.time() < end and subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip()
+    ):
+        time.sleep(1)
 
 
 def wait_for(what: Callable, parent: subprocess.Popen, seconds: int):
@@ -119,8 +131,11 @@ def array(folder: Path, size: int, parent: subprocess.Popen) -> list[str]:
 
 
 def pending(pid: int) -> int:
-    """Signals that a stopped process has yet to take, as a bit mask."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    """Signals that a stopped process has yet to take, as a bit mask; all of them where it is gone (woken, it took them)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
     return int(re.search(r"ShdPnd:\s*(\w+)", status).group(1), 16)
 
 
@@ -139,7 +154,8 @@ def test_a_job_out_of_time_is_queued_again_and_goes_on_from_its_checkpoint(tmp_p
         before = checkpoint(tmp_path)
         end_soon(job)
         wait_for(lambda: pending(first) & 1 << signal.SIGUSR2 - 1, parent, 150)  # the scheduler's word
-        os.kill(first, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(first, signal.SIGCONT)
         wait_for(lambda: "Requeued job" in log_of(tmp_path, job), parent, 300)
         limit(job, 60)
         after = wait_for(lambda: (now := checkpoint(tmp_path)) != before and now, parent, 1800)
