@@ -48,8 +48,8 @@ test: setup ## the tests
 
 test-slurm: setup ## submitit_slurm against a real one-node SLURM that this installs, starts and stops (root, Debian; minutes)
 	tests/slurm/cluster.sh install
-	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; tests/slurm/cluster.sh start >/dev/null; \
-	SLURM_CONF=/tmp/weightgen-slurm/slurm.conf WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
+	set -e; trap 'tests/slurm/cluster.sh stop' EXIT; eval "$$(tests/slurm/cluster.sh start)"; \
+	WEIGHTGEN_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/slurm $(ARGS)
 
 test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) over .venv
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray

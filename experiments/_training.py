@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from experiments._checkpoints import AfterStep, Checkpoints, resumable
 from experiments._csv_log import CsvLog
 from experiments._ranks import Environment, Followed, rank, world
-from experiments._wandb import SECONDS, define_axes, describe_run, settings
+from experiments._wandb import SECONDS, describe_run, start_run
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 from weightgen.slices import Slices
@@ -150,22 +149,15 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
     loggers: list[Logger] = [CsvLog(folder / "log" / "metrics.csv")]
     run = None
     if cfg.logger.wandb:
-        run = wandb.init(
-            project=cfg.logger.project,
-            entity=cfg.logger.entity,
-            mode=cfg.logger.mode,
-            dir=cfg.logger.folder,
-            group=cfg.recipe,
-            job_type=spec.stage,
+        run = start_run(
+            cfg,
+            spec.stage,
             name=spec.label.replace(" ", "/") or spec.stage,
             tags=[tag[:64] for tag in tags],
             config=describe_run(cfg, spec),
             id=spec.key,  # a stage that goes on after a kill goes on in its run
             resume="allow",
-            reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
-            settings=settings(),
         )
-        define_axes(run)
         loggers.append(WandbLogger(experiment=run))
     failed = True
     try:

@@ -24,6 +24,23 @@ def settings() -> wandb.Settings:
     )
 
 
+def start_run(cfg: DictConfig, job_type: str, **options: Any) -> wandb.Run:
+    """A run of the recipe's group, beside others that are open, with our axes. options: wandb.init's."""
+    run = wandb.init(
+        project=cfg.logger.project,
+        entity=cfg.logger.entity,
+        mode=cfg.logger.mode,
+        dir=cfg.logger.folder,
+        group=cfg.recipe,
+        job_type=job_type,
+        reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
+        settings=settings(),
+        **options,
+    )
+    define_axes(run)
+    return run
+
+
 def describe_run(cfg: DictConfig, spec: Spec) -> dict[str, Any]:
     """A run's config: what to group and filter by, first of all method and concept; then the stage's own configuration,
     its key, and references to what it is made from."""

@@ -92,7 +92,7 @@ def main(cfg: DictConfig) -> None:
     print(f"dashboard: {path} ({path.stat().st_size / 1e3:.0f} kB)", flush=True)
     if online:
         publish_comparison(pipelines, reports / cfg.recipe)
-        print(f"W&B report: {save_report(cfg, pipelines[0].methods)}", flush=True)
+        print(f"W&B report: {save_report(cfg, pipelines[0].methods, pipelines[0].splits)}", flush=True)
 
 
 if __name__ == "__main__":

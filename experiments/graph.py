@@ -1,21 +1,19 @@
 """The stage graph: what every artifact of a configuration is called and what it is built from. Pure: nothing trains here."""
 
 from collections.abc import Iterable
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Self
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import _subset
-from experiments._app import CONF
 from experiments._editors import identity, premade
+from experiments._methods import all_methods, method_options
 from experiments._options import by_content, photo_options, plain
 from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.errors import WeightgenError
-from weightgen.evaluation.methods import ordered
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
@@ -265,22 +263,8 @@ class StageGraph:
         return {} if self.cfg.pairs is None else {"pairs": self.cfg.pairs}
 
     def method(self, name: str) -> dict[str, Any]:
-        """conf/init/<name>.yaml, with the command line's `init.*` where it names this method.
-
-        An option given as {representative: ..., all: ...} is resolved by the base: rivals are tuned on each.
-        """
-        if name == self.cfg.init.name:
-            options = plain(self.cfg.init)
-        else:
-            path = Path(CONF) / "init" / f"{name}.yaml"
-            if not path.exists():
-                raise WeightgenError(
-                    f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all"
-                )
-            scope = OmegaConf.create({"evidence": self.cfg.evidence, "init": OmegaConf.load(path)})
-            options = plain(scope)["init"]
-        by_base = {key: value for key, value in options.items() if isinstance(value, dict)}
-        return options | {key: value[self.cfg.base] for key, value in by_base.items()}
+        """Options of conf/init/<name>.yaml as they hold on this base (see _methods)."""
+        return method_options(self.cfg, name)
 
     def init_class(self, name: str) -> Any:
         """The class of weightgen.inits (or its rivals) behind a method: says what it `needs`."""
@@ -293,12 +277,3 @@ class StageGraph:
     @property
     def methods(self) -> list[str]:
         return all_methods() if self.cfg.methods == "all" else list(self.cfg.methods)
-
-
-@cache
-def all_methods() -> list[str]:
-    """Every conf/init that is no control, in canonical order."""
-    targets = {path.stem: OmegaConf.load(path)._target_ for path in (Path(CONF) / "init").glob("*.yaml")}
-    return ordered(
-        name for name, target in targets.items() if not getattr(get_class(target), "control", False)
-    )

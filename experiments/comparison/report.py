@@ -101,7 +101,7 @@ def title_of(recipe: str) -> str:
     return f"weightgen: {recipe}"[:128]
 
 
-def save_report(cfg: DictConfig, methods: Sequence[str]) -> str:
+def save_report(cfg: DictConfig, methods: Sequence[str], splits: Sequence[str]) -> str:
     """Create the recipe's report in the project, or bring the one of its title up to date; -> its address.
 
     Raises WeightgenError where the package, a login or the project is missing.
@@ -110,7 +110,7 @@ def save_report(cfg: DictConfig, methods: Sequence[str]) -> str:
     entity, project = cfg.logger.entity or api.default_entity, cfg.logger.project
     try:
         saved = [r for r in api.reports(f"{entity}/{project}") if r.display_name == title_of(cfg.recipe)]
-        report = comparison_report(blocks, entity, project, cfg.recipe, list(cfg.splits), methods)
+        report = comparison_report(blocks, entity, project, cfg.recipe, list(splits), methods)
         if saved:
             report.id = saved[0].id
         report.save()

@@ -11,7 +11,7 @@ import wandb
 from omegaconf import DictConfig
 
 from experiments._load import pair_tensors
-from experiments._wandb import define_axes, describe_run, settings
+from experiments._wandb import describe_run, start_run
 from experiments.comparison.images import samples
 from experiments.comparison.stage_svg import stage_svg
 from experiments.comparison.stages import stage_nodes
@@ -59,23 +59,16 @@ def publish_comparison(pipelines: Sequence[Pipeline], folder: Path) -> bool:
 def _run(cfg: DictConfig, kind: str, spec: Spec | None, results: str) -> Iterator[wandb.Run]:
     """A run of job type `kind`; the same results are the same run."""
     name = hashlib.sha256(f"{cfg.recipe} {cfg.logger.project} {kind} {results}".encode()).hexdigest()[:16]
-    run = wandb.init(
-        project=cfg.logger.project,
-        entity=cfg.logger.entity,
-        mode=cfg.logger.mode,
-        dir=cfg.logger.folder,
-        group=cfg.recipe,
-        job_type=kind,
+    run = start_run(
+        cfg,
+        kind,
         name=f"{kind}/{cfg.recipe}",
         id=name,
         resume="allow" if cfg.logger.mode == "online" else None,
         tags=[kind, cfg.recipe[:64]],
         config={"recipe": cfg.recipe} if spec is None else describe_run(cfg, spec),
-        reinit="create_new",
-        settings=settings(),
     )
     try:
-        define_axes(run)
         yield run
     finally:
         run.finish()

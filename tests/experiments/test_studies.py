@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 from test_configs import CONF, composed
 
-from experiments.graph import all_methods
+from experiments._methods import all_methods
 from experiments.pipeline import Pipeline
 from experiments.studies import known_studies, listing, record
 from experiments.study import main

@@ -179,7 +179,7 @@ def test_a_report_is_created_or_brought_up_to_date(monkeypatch, online, saved) -
     monkeypatch.setattr(wandb, "Api", Api)
     monkeypatch.setattr(interface, "execute_graphql", execute)
     monkeypatch.setattr(interface, "get_app_url", lambda api: "https://wandb.example", raising=False)
-    address = report.save_report(online, ["generated", "e2gan"])
+    address = report.save_report(online, ["generated", "e2gan"], online.splits)
     (variables,) = sent
     assert variables["id"] == ("old-id" if saved else None)
     assert (variables["entityName"], variables["projectName"]) == ("me", "p")
@@ -208,4 +208,4 @@ def test_a_refusal_names_what_to_check(monkeypatch, online) -> None:
     with pytest.raises(
         WeightgenError, match=r"me/p was not saved \(project not found\): check logger.entity"
     ):
-        report.save_report(online, ["generated"])
+        report.save_report(online, ["generated"], online.splits)

@@ -3,7 +3,8 @@
 # Needs root and Debian. All it runs is its own: configuration, keys, database, ports and logs, in $CLUSTER; nothing in /etc
 # changes. Without accounting (slurmdbd) submitit would never learn that a job was killed. CPUS: jobs at once, all cores.
 set -euo pipefail
-export CLUSTER=${CLUSTER:-/tmp/weightgen-slurm} DEBIAN_FRONTEND=noninteractive
+# A short path that every user may enter: munge and mariadb run as their own, and a socket's path has 107 characters.
+export CLUSTER=${CLUSTER:-${TMPDIR:-/tmp}/weightgen-slurm} DEBIAN_FRONTEND=noninteractive
 export SLURM_CONF=$CLUSTER/slurm.conf PATH=$PATH:/usr/sbin:/sbin
 PACKAGES="slurm-wlm munge slurmdbd mariadb-server"
 
@@ -17,9 +18,9 @@ install() {
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && own=1
     fi
     local status=0
-    { apt-get update -qq && apt-get install -y -qq $PACKAGES; } >/tmp/weightgen-slurm-apt.log 2>&1 || status=$?
+    { apt-get update -qq && apt-get install -y -qq $PACKAGES; } >"$CLUSTER-apt.log" 2>&1 || status=$?
     if [ -n "$own" ]; then rm -f $policy; fi
-    [ $status = 0 ] || { tail -20 /tmp/weightgen-slurm-apt.log; exit $status; }
+    [ $status = 0 ] || { tail -20 "$CLUSTER-apt.log"; exit $status; }
 }
 
 within() { # within SECONDS COMMAND...: until it succeeds
