@@ -52,6 +52,7 @@ def build_guide(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
         pairs=list(budget.pairs),
         rounds=budget.rounds,
         query=budget.query,
+        foreign=budget.foreign,
         ema_decay=budget.ema_decay,
         warmup_steps=budget.warmup_steps,
         decay_steps=budget.steps,

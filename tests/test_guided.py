@@ -36,8 +36,9 @@ def test_an_untrained_round_is_sign_descent() -> None:
     batch = batches.batch(0)
     start = torch.zeros_like(batch["own"])
     (after,) = g.rounds(start, batch, pairs=2, rounds=1)
-    direction, _ = unit(g.gradient(start, batch))
-    torch.testing.assert_close(after, -0.01 * torch.tanh(3 * direction) * g.valid)
+    loss, gradient = g.loss_and_gradient(start, batch)
+    direction, _ = unit(gradient)
+    torch.testing.assert_close(after, -0.01 * loss[:, None, None] * torch.tanh(3 * direction) * g.valid)
     assert bool((after[:, ~g.valid] == 0).all())
     assert bool((g.loss(after, batch) < g.loss(start, batch)).all())
 
@@ -52,9 +53,10 @@ def test_gradients_are_those_of_evidence_and_only_the_first_pairs_guide() -> Non
             batch["tokens"][row : row + 1], batch["text_mask"][row : row + 1], torch.zeros(1, 8)
         )
         evidence = Evidence(batch["source"][row], batch["target"][row], model, g.layout, text).first(1)
-        ours = g.gradient(start, batch, slice(0, 1))[row]
-        torch.testing.assert_close(ours, evidence.gradient(start[row]), atol=1e-7, rtol=1e-4)
-    both, first = (g.gradient(start, batch, part) for part in (slice(None), slice(0, 1)))
+        ours, theirs = g.loss_and_gradient(start, batch, slice(0, 1)), evidence.loss_and_gradient(start[row])
+        torch.testing.assert_close(ours[0][row], theirs[0])
+        torch.testing.assert_close(ours[1][row], theirs[1], atol=1e-7, rtol=1e-4)
+    both, first = (g.loss_and_gradient(start, batch, part)[1] for part in (slice(None), slice(0, 1)))
     assert not torch.allclose(both, first)
 
 
@@ -95,6 +97,18 @@ def test_rounds_start_from_own_text_anothers_or_zero_by_seed_and_step() -> None:
     assert torch.equal(starts, trained.starts(batches.batch(0)))
     kinds = {bool((row == 7).all()) for seed in range(6) for row in _with_seed(trained, seed, batches)}
     assert kinds == {True, False}
+
+
+def test_a_share_of_the_concepts_goes_by_anothers_prompt() -> None:
+    g, module, batches = guide()
+    generator = BlockGenerator(module.denoiser, Sampler(make_scheduler()), g.layout, g.normalizer)
+    zero, batch = torch.zeros(g.layout.blocks, 64), batches.batch(0)
+    for foreign, own in ((0.0, 4), (1.0, 0)):
+        module = GuidedModule(g, generator, zero, lambda p: torch.optim.Adam(p, 1e-3), foreign=foreign)
+        called = module.called(batch)
+        kept = [torch.equal(a, b) for a, b in zip(called["tokens"], batch["tokens"], strict=True)]
+        assert sum(kept) == own
+        assert torch.equal(called["target"], batch["target"])
 
 
 def _with_seed(trained: GuidedModule, seed: int, batches) -> torch.Tensor:

@@ -147,7 +147,7 @@ def test_evidence_gradient_is_autograds_on_the_peft_model(train, rule):
     blocks = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
     before = lora_state(seen.model)
     with torch.no_grad():  # where inits are called
-        loss, gradient = seen.loss(blocks), seen.gradient(blocks)
+        loss, gradient = seen.loss_and_gradient(blocks)
     assert all(torch.equal(before[name], weight) for name, weight in lora_state(seen.model).items())
     load_lora_state(seen.model, seen.layout.from_blocks(blocks))
     expected = plain_loss(seen)
@@ -163,7 +163,7 @@ def test_evidence_gradient_is_autograds_on_the_peft_model(train, rule):
 def test_few_steps_are_adam_on_the_peft_models_own_factors():
     seen = evidence(pairs=5)
     zero = seen.layout.to_blocks(lora_state(seen.model))
-    init = FewStepsInit(steps=4, pairs=3, lr=0.01, betas=(0.5, 0.99))
+    init = FewStepsInit(steps=4, pairs=3, rate=0.02, betas=(0.5, 0.99))
     with torch.no_grad():
         blocks = init(WeightSpace(zero, evidence=seen), seen.text, noise())
     few = seen.first(3)
@@ -171,7 +171,9 @@ def test_few_steps_are_adam_on_the_peft_models_own_factors():
     start = float(plain_loss(few).detach())
     for _ in range(4):
         optimizer.zero_grad()
-        plain_loss(few).backward()
+        loss = plain_loss(few)
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = 0.02 * float(loss.detach())
         optimizer.step()
     torch.testing.assert_close(blocks, few.layout.to_blocks(lora_state(few.model)), rtol=0, atol=1e-5)
     assert float(few.loss(blocks)) < start
@@ -193,10 +195,11 @@ def test_steps_from_the_generated_set_are_adams_from_there():
     generated = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
     before = generated.clone()
     space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated))
-    one = GeneratedFewStepsInit(steps=1, pairs=2, lr=0.01)(space, seen.text, noise())
-    gradient = seen.first(2).gradient(generated)
-    # Adam's first step is lr times the gradient's sign, whatever the betas.
-    torch.testing.assert_close(one, generated - 0.01 * gradient / (gradient.abs() + 1e-8), rtol=0, atol=1e-6)
+    one = GeneratedFewStepsInit(steps=1, pairs=2, rate=0.02)(space, seen.text, noise())
+    loss, gradient = seen.first(2).loss_and_gradient(generated)
+    # Adam's first step is its rate times the gradient's sign, whatever the betas.
+    expected = generated - 0.02 * loss * gradient / (gradient.abs() + 1e-8)
+    torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)
     assert torch.equal(generated, before)  # the generator's own stay
     assert GeneratedFewStepsInit.needs == "generator_and_pairs"
 

@@ -81,8 +81,9 @@ class Evidence:
         """blocks: (K, D) -> scalar, mean absolute error in [-1, 1] units (the L1 term of pix2pix eq. 4)."""
         return l1_loss(self.outputs(blocks), self._pairs[1])
 
-    def gradient(self, blocks: Tensor) -> Tensor:
-        """blocks: (K, D) -> d loss / d blocks, (K, D), zero at padding; works under torch.no_grad as well."""
+    def loss_and_gradient(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """blocks: (K, D) -> loss, d loss / d blocks (K, D), zero at padding; works under torch.no_grad as well."""
         with torch.enable_grad():
             point = blocks.detach().requires_grad_()
-            return torch.autograd.grad(self.loss(point), point)[0]
+            loss = self.loss(point)
+            return loss.detach(), torch.autograd.grad(loss, point)[0]

@@ -28,11 +28,11 @@ def unit(blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class GuidedRefiner(nn.Module):
-    """(weights, gradient, text) -> a step for every weight, in units of `rate`.
+    """(weights, gradient, text) -> a step for every weight, in units of `rate` times the loss.
 
     The trunk is a JointTransformer over the blocks, read at its hidden tokens; a small net that all weights share turns
     each weight's features, modulated by its block's token, into a step; each block has a learned step size. Starts as sign
-    descent at `rate` (in the weights' own units), which is Adam's first step.
+    descent at `rate` (in the weights' own units) times the loss, which is the first step of `few_steps`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GuidedRefiner(nn.Module):
         layers: int = 2,
         heads: int = 4,
         hidden: int = 16,
-        rate: float = 0.05,
+        rate: float = 0.06,
     ) -> None:
         super().__init__()
         self.trunk = JointTransformer(
@@ -109,11 +109,14 @@ class Guide(nn.Module):
         error = l1_loss(fake, to_signed(target).flatten(0, 1), reduction="none")
         return error.flatten(1).mean(1).unflatten(0, (concepts, photos)).mean(1)
 
-    def gradient(self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)) -> Tensor:
-        """d loss / d blocks of every concept at once (they share no weights): (N, K, D), 0 at padding."""
+    def loss_and_gradient(
+        self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (N,) and d loss / d blocks of every concept at once (they share no weights): (N, K, D), 0 at padding."""
         with torch.enable_grad():
             leaf = blocks.detach().requires_grad_()
-            return torch.autograd.grad(self.loss(leaf, batch, part).sum(), leaf)[0]
+            loss = self.loss(leaf, batch, part)
+            return loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
 
     def rounds(
         self, blocks: Tensor, batch: Mapping[str, Tensor], pairs: int, rounds: int
@@ -125,10 +128,10 @@ class Guide(nn.Module):
         memory = torch.zeros_like(blocks), torch.zeros_like(blocks)
         for number in range(rounds):
             blocks = blocks.detach()
-            gradient = self.gradient(blocks, batch, slice(0, pairs))
+            loss, gradient = self.loss_and_gradient(blocks, batch, slice(0, pairs))
             x = self.normalizer.normalize(blocks) * self.valid
             t = torch.full((len(blocks),), max(0, LAST - ROUND_TIME * number), device=blocks.device)
             step = self.refiner(x, gradient, memory, t, batch["tokens"], batch["text_mask"]) * self.valid
-            blocks = blocks + self.refiner.rate * step
+            blocks = blocks + self.refiner.rate * loss[:, None, None] * step
             memory = gradient, step.detach()
             yield blocks

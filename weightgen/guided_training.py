@@ -15,11 +15,14 @@ from weightgen.text import TextFeatures
 
 
 class GuidedModule(AveragedModule):
-    """After every round, L1 on pairs that the round was NOT guided by.
+    """After every round, the logarithm of the L1 on pairs that the round was NOT guided by: halving it counts alike
+    wherever a concept starts.
 
     Batches are FunctionBatches' of max(pairs) + query pairs a concept: the first k guide, k drawn from `pairs`, the last
     `query` judge. Rounds start from the zoo's generator told the concept's own prompt, told that of another concept, or
-    from LoRA zero, a third each: on a new concept the generator does worse than on the ones that it learned.
+    from LoRA zero, a third each: on a new concept the generator does worse than on the ones that it learned. And a share
+    `foreign` of the concepts goes by another's prompt throughout, as a concept does whose words nobody has learned: base,
+    generator and refiner read it, and gradients alone tell what is asked for.
     zero: (K, D), the blocks of LoRA zero. `averaged` (EMA) is the refiner to export.
     """
 
@@ -32,6 +35,7 @@ class GuidedModule(AveragedModule):
         pairs: Sequence[int] = (4,),
         rounds: int = 3,
         query: int = 4,
+        foreign: float = 0.25,
         ema_decay: float = 0.98,
         warmup_steps: int = 10,
         decay_steps: int | None = None,
@@ -42,8 +46,16 @@ class GuidedModule(AveragedModule):
         self.frozen = nn.ModuleList([generator.denoiser]).requires_grad_(False)  # moves with this module
         self.register_buffer("zero", zero, persistent=False)
         self.pairs, self.rounds, self.query = tuple(pairs), rounds, query
+        self.foreign = foreign
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
+
+    def called(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with the words that each concept goes by, drawn by (seed, step)."""
+        concepts = len(batch["tokens"])
+        draw = torch.rand(concepts, generator=seeded(self.seed, self.global_step, 2))
+        named = (torch.arange(concepts) + (draw < self.foreign).long()) % concepts
+        return {**batch, **{name: batch[name][named] for name in ("tokens", "text_mask")}}
 
     @torch.no_grad()
     def starts(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -59,10 +71,11 @@ class GuidedModule(AveragedModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         draw = torch.randint(len(self.pairs), (), generator=seeded(self.seed, self.global_step))
         query = slice(batch["source"].shape[1] - self.query, None)
+        batch = self.called(batch)
         rounds = self.guide.rounds(self.starts(batch), batch, self.pairs[int(draw)], self.rounds)
-        losses = [self.guide.loss(blocks, batch, query).mean() for blocks in rounds]
-        self.last_losses = {f"train/l1_round{i}": loss.detach() for i, loss in enumerate(losses, 1)}
-        return torch.stack(losses).mean()
+        losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
+        self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
+        return torch.stack(losses).log().mean()
 
     def rate(self, step: int) -> float:
         """Share of the learning rate: linear warm-up, then linear decay to a tenth."""

@@ -89,25 +89,27 @@ class PcaGaussianInit:
 class FewStepsInit:
     """`steps` steps of Adam on the L1 loss of `pairs` of the concept's pairs, from LoRA zero.
 
-    What a cheap initialisation that looks at pairs has to beat at equal gradients (`steps` of them).
+    Each step's learning rate is `rate` times the loss before it (images in [-1, 1]): far from the concept steps are long,
+    near it short, with no gradient more. What a cheap initialisation that looks at pairs has to beat at equal gradients.
     """
 
     needs: ClassVar[str] = "pairs"
 
     def __init__(
-        self, steps: int = 3, pairs: int = 4, lr: float = 0.02, betas: Sequence[float] = (0.5, 0.999)
+        self, steps: int = 3, pairs: int = 4, rate: float = 0.06, betas: Sequence[float] = (0.9, 0.999)
     ) -> None:
         if steps < 1 or pairs < 1:
             raise WeightgenError(f"init.steps={steps} and init.pairs={pairs}: both must be positive")
-        self.steps, self.pairs, self.lr, self.betas = steps, pairs, lr, tuple(betas)
+        self.steps, self.pairs, self.rate, self.betas = steps, pairs, rate, tuple(betas)
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         evidence = space.evidence.first(self.pairs)
         blocks = self.start(space, text, noise).clone()
         # Adam is elementwise: one (K, D) tensor moves as the model's own factors would, padding not at all.
-        optimizer = torch.optim.Adam([blocks], self.lr, self.betas)
+        optimizer = torch.optim.Adam([blocks], betas=self.betas)
         for _ in range(self.steps):
-            blocks.grad = evidence.gradient(blocks)
+            loss, blocks.grad = evidence.loss_and_gradient(blocks)
+            optimizer.param_groups[0]["lr"] = self.rate * float(loss)
             optimizer.step()
         return blocks.detach()
 
