@@ -117,7 +117,9 @@ def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None
 
 
 def test_an_option_may_differ_from_base_to_base() -> None:
-    chosen = {base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")}
+    chosen = {
+        base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")
+    }
     assert chosen == OmegaConf.to_container(OmegaConf.load(CONF + "/init/few_steps.yaml").rate)
     assert len(set(chosen.values())) == 2
     given = pipeline("init=few_steps", "init.rate=0.5", "evidence.pairs=2").method("few_steps")

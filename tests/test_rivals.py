@@ -215,3 +215,9 @@ def test_evidence_refuses_what_does_not_fit():
     other = BlockLayout({**seen.layout.shapes, "extra.A": (2, 2)}, 64)
     with pytest.raises(WeightgenError, match=r"extra\.A"):
         Evidence(seen.source, seen.target, seen.model, other, seen.text)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"pairs": 0}, {"rate": 0.0}])
+def test_few_steps_want_positive_numbers(bad):
+    with pytest.raises(WeightgenError, match=r"init\.rate"):
+        FewStepsInit(**bad)

@@ -98,8 +98,10 @@ class FewStepsInit:
     def __init__(
         self, steps: int = 3, pairs: int = 4, rate: float = 0.06, betas: Sequence[float] = (0.9, 0.999)
     ) -> None:
-        if steps < 1 or pairs < 1:
-            raise WeightgenError(f"init.steps={steps} and init.pairs={pairs}: both must be positive")
+        if steps < 1 or pairs < 1 or rate <= 0:
+            raise WeightgenError(
+                f"init.steps={steps}, init.pairs={pairs} and init.rate={rate}: all must be positive"
+            )
         self.steps, self.pairs, self.rate, self.betas = steps, pairs, rate, tuple(betas)
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
