@@ -260,7 +260,8 @@ class StageGraph:
         """How many pairs a new concept has, where that is not all there are. Raises WeightgenError on less than one."""
         if self.cfg.pairs is not None and self.cfg.pairs < 1:
             raise WeightgenError(f"pairs={self.cfg.pairs}: a new concept needs at least one training pair")
-        return {} if self.cfg.pairs is None else {"pairs": self.cfg.pairs}
+        every = None if self.premade else self.cfg.photos.train
+        return {} if self.cfg.pairs in (None, every) else {"pairs": self.cfg.pairs}
 
     def method(self, name: str) -> dict[str, Any]:
         """Options of conf/init/<name>.yaml as they hold on this base (see _methods)."""

@@ -136,6 +136,8 @@ def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -
         if every.finetune(method, concept, 0).key != few.finetune(method, concept, 0).key
     }
     assert changed == {"pix2pix", "e2gan", "mean", "nearest", "generated", "few_steps"}  # not the ceiling
+    all_of_them = pipeline(f"pairs={every.cfg.photos.train}")
+    assert all_of_them.finetune("few_steps", concept, 0).key == every.finetune("few_steps", concept, 0).key
     for method, same in (("generated", True), ("few_steps", False), ("guided", False)):
         assert (every.init(method, concept, 0).key == few.init(method, concept, 0).key) == same
     with pytest.raises(WeightgenError, match="pairs=0"):
