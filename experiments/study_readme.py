@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, label
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, label, ordered, ours
 from weightgen.evaluation.paired import gap_difference
 from weightgen.evaluation.report import markdown_table, number
 from weightgen.evaluation.results import ResultRow
@@ -61,13 +61,8 @@ def _provenance(plan: dict[str, Any], progress: str, done: Rows, rows: Results) 
     return lines
 
 
-def ours(method: str) -> bool:
-    """The weight generator or a variant of it."""
-    return method == OURS or method.startswith(f"{OURS}_")
-
-
 def readings(table: Rows, rows: dict[str, Results]) -> list[str]:
-    """One line per base and split: where `generated` closes most and least, beside the best rival at its best.
+    """One line per base, split and way of ours to start: where it closes most and least, beside the best rival at its best.
 
     rows: value -> its results.
     """
@@ -78,27 +73,36 @@ def readings(table: Rows, rows: dict[str, Results]) -> list[str]:
         known = [row for row in group if ours(row["method"]) and row["gap_closed"] is not None]
         if not known:
             lines.append(f"{head} no gap to close, the trained LoRAs gain nothing over zero.")
-            continue
-        best, worst = (choose(known, key=lambda row: row["gap_closed"]) for choose in (max, min))
-        line = f"{head} the weight generator closes {_closed(best)} of the gap at {best['value']}"
-        if number(best["gap_closed"]) == number(worst["gap_closed"]):
-            line += ", and to two decimals as much at every other value" if len(known) > 1 else ""
-        else:
-            line += f", its best, and {_closed(worst)} at {worst['value']}, its worst; {_difference(rows, best, worst)}"
-        skipped = (START, CEILING, FROM_SCRATCH)
-        rivals = [
-            row
-            for row in group
-            if row["value"] == best["value"]
-            and not ours(row["method"])
-            and row["method"] not in skipped
-            and row["gap_closed"] is not None
-        ]
-        if rivals:
-            rival = max(rivals, key=lambda row: row["gap_closed"])
-            line += f"; the best of its rivals at {best['value']}, {label(rival['method'])}, closes {_closed(rival)}"
-        lines.append(f"{line}.")
+        for way in ordered(ours(row["method"]) for row in known):
+            lines.append(f"{head} {_reading(group, rows, way)}.")
     return lines
+
+
+def _reading(group: Rows, rows: dict[str, Results], way: str) -> str:
+    """What one of our ways to start closes, in one sentence; group: the table's rows of one base and split."""
+    known = [row for row in group if ours(row["method"]) == way and row["gap_closed"] is not None]
+    best, worst = (choose(known, key=lambda row: row["gap_closed"]) for choose in (max, min))
+    name = "the weight generator" if way == OURS else label(way)
+    line = f"{name} closes {_closed(best)} of the gap at {best['value']}"
+    if number(best["gap_closed"]) == number(worst["gap_closed"]):
+        line += ", and to two decimals as much at every other value" if len(known) > 1 else ""
+    else:
+        line += f", its best, and {_closed(worst)} at {worst['value']}, its worst; {_difference(rows, best, worst)}"
+    skipped = (START, CEILING, FROM_SCRATCH)
+    rivals = [
+        row
+        for row in group
+        if row["value"] == best["value"]
+        and not ours(row["method"])
+        and row["method"] not in skipped
+        and row["gap_closed"] is not None
+    ]
+    if rivals:
+        rival = max(rivals, key=lambda row: row["gap_closed"])
+        line += (
+            f"; the best of its rivals at {best['value']}, {label(rival['method'])}, closes {_closed(rival)}"
+        )
+    return line
 
 
 def _closed(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-from weightgen.evaluation.methods import colour, label, ordered
+from weightgen.evaluation.methods import colour, label, ordered, ours
 
 RIVALS = [
     "pix2pix_zero_distilled",
@@ -54,3 +54,22 @@ def test_labels():
     assert label("zebra") == "zebra"
     assert label("nearest_k") == "softmax of the k nearest"
     assert label("nearest_k_7") == "softmax of the k nearest: 7"
+
+
+def test_ours_start_from_generated_weights():
+    names = [
+        *RIVALS,
+        "generated_few_steps",
+        "guided",
+        "generated_shuffled",
+        "generated_steps5",
+        "guided_rounds2",
+    ]
+    assert {name: way for name in names if (way := ours(name))} == {
+        "generated": "generated",
+        "generated_few_steps": "generated_few_steps",
+        "guided": "guided",
+        "generated_shuffled": "generated",
+        "generated_steps5": "generated",
+        "guided_rounds2": "guided",
+    }

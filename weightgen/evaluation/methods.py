@@ -56,6 +56,13 @@ def colour(name: str) -> str:
     return _SPARE[sum(i * byte for i, byte in enumerate(name.encode(), 1)) % len(_SPARE)]
 
 
+def ours(name: str) -> str | None:
+    """Which of our three ways to start from generated weights a method is, a variant or a control of; None of a rival."""
+    stem = _stem(name)
+    stem = OURS if stem == f"{OURS}_shuffled" else stem
+    return stem if stem in (OURS, f"{OURS}_few_steps", "guided") else None
+
+
 def _stem(name: str) -> str:
     stems = [known for known in _METHODS if name == known or name.startswith(f"{known}_")]
     return max(stems, key=len, default=name)  # nearest_k is no variant of nearest

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
-from weightgen.evaluation.methods import OURS, colour, label, ordered
+from weightgen.evaluation.methods import colour, label, ordered, ours
 from weightgen.evaluation.results import ResultRow
 from weightgen.evaluation.summary import Runs, collect, geometric_mean
 
@@ -84,7 +84,7 @@ def _draw(panel: Axes, name: str, seconds: np.ndarray, fid: np.ndarray):
     """One method's line -> its legend handle."""
     if len(fid) == 1:
         return panel.axhline(fid[0], color=colour(name), linestyle=(0, (1, 1.5)), linewidth=2.2, zorder=1.5)
-    mine = name == OURS or name.startswith(f"{OURS}_")
+    mine = ours(name) is not None
     (line,) = panel.plot(
         seconds,
         fid,

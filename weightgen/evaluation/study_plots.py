@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, colour, label, ordered
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, START, colour, label, ordered, ours
 
 MARGIN = 0.6  # how far an interval may stretch the axis beyond the values
 
@@ -69,7 +69,7 @@ def _line(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str],
         [abs(row[end] - row["gap_closed"]) if row[end] is not None else 0.0 for row in points]
         for end in ("gap_closed_low", "gap_closed_high")
     )
-    mine = any(row["method"].startswith(OURS) for row in rows)
+    mine = any(ours(row["method"]) for row in rows)
     return panel.errorbar(
         [values.index(row["value"]) + offset for row in points],
         closed,
