@@ -75,7 +75,7 @@ class GuidedModule(AveragedModule):
         rounds = self.guide.rounds(self.starts(batch), batch, self.pairs[int(draw)], self.rounds)
         losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
         self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
-        return torch.stack(losses).log().mean()
+        return torch.stack(losses).clamp(min=1e-4).log().mean()  # a loss of 0 has no logarithm
 
     def rate(self, step: int) -> float:
         """Share of the learning rate: linear warm-up, then linear decay to a tenth."""
