@@ -21,6 +21,7 @@ from weightgen.evaluation.results import ResultRow
 from weightgen.evaluation.summary import Runs, collect, geometric_mean
 
 _INK, _FAINT = "#222222", "#d9d9d9"
+LEGEND_COLUMN = 2.9  # inches: what the longer labels take
 
 
 def mean_curve(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
@@ -44,9 +45,9 @@ def curves(rows: Iterable[ResultRow], path: str | Path) -> None:
     groups = collect(rows)
     bases, splits = sorted({base for base, _ in groups}), sorted({split for _, split in groups})
     names = ordered(name for methods in groups.values() for name in methods)
-    legend_rows = math.ceil(len(names) / 4)
-    width, height = 1.2 + 4.6 * len(splits), 0.9 + 3.5 * len(bases) + 0.28 * legend_rows
-    figure = _figure(max(width, 7.4), height)
+    width = max(1.2 + 4.6 * len(splits), 7.4)
+    legend_rows = math.ceil(len(names) / int(width / LEGEND_COLUMN))
+    figure = _figure(width, 0.9 + 3.5 * len(bases) + 0.28 * legend_rows)
     axes = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
     handles, latest = {}, 1.0
     for (base, split), methods in groups.items():
