@@ -52,7 +52,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
         handles.values(),
         [label(name) for name in handles],
         loc="outside lower center",
-        ncols=min(len(handles), 3),
+        ncols=min(len(handles), len(splits) + 1),  # wider labels do not fit a panel
         frameon=False,
         fontsize=9,
     )
