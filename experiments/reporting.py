@@ -18,7 +18,7 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts import Concept
 from weightgen.evaluation.compare import wins, write_wins
 from weightgen.evaluation.cost import COST_COLUMNS, cost_table
-from weightgen.evaluation.methods import OURS
+from weightgen.evaluation.methods import FROM_PAIRS, OURS
 from weightgen.evaluation.novelty import NOVELTY_COLUMNS, novelty
 from weightgen.evaluation.plots import curves, grid
 from weightgen.evaluation.races import races, write_races
@@ -28,7 +28,6 @@ from weightgen.evaluation.scatter import novelty_scatter
 from weightgen.evaluation.summary import summarize, write_summary
 
 GRID_CONCEPTS = 8
-FROM_PAIRS = ("generated_few_steps", "guided")  # ours that look at pairs, compared in a table of their own
 FIXED = ("pairs_seconds", "base_seconds", "zoo_seconds", "denoiser_seconds", "guide_seconds")
 Rows = list[dict[str, Any]]
 

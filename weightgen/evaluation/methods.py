@@ -23,6 +23,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "trained": ("trained LoRA (ceiling)", "#56b4e9"),
 }
 OURS = "generated"
+FROM_PAIRS = ("generated_few_steps", "guided")  # ours that look at pairs, compared in a table of their own
 FROM_SCRATCH = "pix2pix"
 START = "e2gan"
 CEILING = "trained"
@@ -60,7 +61,7 @@ def ours(name: str) -> str | None:
     """Which of our three ways to start from generated weights a method is, a variant or a control of; None of a rival."""
     stem = _stem(name)
     stem = OURS if stem == f"{OURS}_shuffled" else stem
-    return stem if stem in (OURS, f"{OURS}_few_steps", "guided") else None
+    return stem if stem in (OURS, *FROM_PAIRS) else None
 
 
 def _stem(name: str) -> str:

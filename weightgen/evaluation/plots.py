@@ -21,7 +21,7 @@ from weightgen.evaluation.results import ResultRow
 from weightgen.evaluation.summary import Runs, collect, geometric_mean
 
 _INK, _FAINT = "#222222", "#d9d9d9"
-LEGEND_COLUMN = 2.9  # inches: what the longer labels take
+LEGEND_COLUMN = 2.8  # inches: what the longer labels take
 
 
 def mean_curve(runs: Runs) -> tuple[np.ndarray, np.ndarray]:

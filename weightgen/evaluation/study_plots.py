@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, START, colour, label, ordered, ours
+from weightgen.evaluation.plots import LEGEND_COLUMN
 
 MARGIN = 0.6  # how far an interval may stretch the axis beyond the values
 
@@ -52,7 +53,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
         handles.values(),
         [label(name) for name in handles],
         loc="outside lower center",
-        ncols=min(len(handles), len(splits) + 1),  # wider labels do not fit a panel
+        ncols=min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)),
         frameon=False,
         fontsize=9,
     )
