@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from experiments._app import app
+from experiments.app import app
 from experiments.benchmarks.evaluation import evaluation
 from experiments.benchmarks.fleet import fleet, zoo
 from experiments.benchmarks.generation import blocks, generation

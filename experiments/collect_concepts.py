@@ -1,53 +1,14 @@
 """The concepts of a configuration, to look at and to edit; asks a chat model where `concepts=llm`. `make concepts`."""
 
-import csv
-import logging
-from collections import Counter
-from pathlib import Path
-from typing import Any
-
 from omegaconf import DictConfig
 
-from experiments._app import app
-from experiments.pipeline import Pipeline
-from weightgen.artifacts import Spec
-from weightgen.data.concepts import SPLITS, Concept
-
-log = logging.getLogger(__name__)
-SHOWN = 5  # of each split
-
-
-def build_concepts(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """concepts.json, the list; answers.jsonl, what was answered."""
-    return spec.subject.collect(folder)
-
-
-BUILDERS = {"concepts": build_concepts}
-
-
-def write_table(concepts: list[Concept], path: Path) -> None:
-    """A table that `concepts=file concepts.path=<it>` reads back as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["prompt", "name", "split", "paraphrases"])
-        writer.writerows([c.prompt, c.name, c.split, "|".join(c.paraphrases)] for c in concepts)
+from experiments.app import app
+from experiments.stages import concepts
 
 
 @app
-def main(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    if pipeline.collected is not None:  # asked for by name, so even with build_missing=false
-        pipeline.ensure(pipeline.collected)
-    table = Path(cfg.paths.reports) / cfg.recipe / "concepts.csv"
-    write_table(pipeline.concepts, table)
-    counts = Counter(concept.split for concept in pipeline.concepts)
-    for split in SPLITS:
-        some = [concept.prompt for concept in pipeline.split(split)[:SHOWN]]
-        print(f"{split:<19} {counts[split]:>4}  {'; '.join(some)}{' ...' if counts[split] > SHOWN else ''}")
-    if pipeline.collected is not None:
-        log.info("collected: %s", pipeline.store.metrics(pipeline.collected))
-    log.info("all of them: %s", table)
+def main(cfg: DictConfig) -> object:
+    return concepts.run(cfg)
 
 
 if __name__ == "__main__":

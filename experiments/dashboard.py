@@ -7,17 +7,17 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments._app import app
-from experiments.comparison.images import image_grid
-from experiments.comparison.page import page, write_page
-from experiments.comparison.report import connect, save_report
-from experiments.comparison.stage_svg import stage_svg
-from experiments.comparison.stages import StageNode, stage_nodes
-from experiments.comparison.tables import recipe_content, reported
-from experiments.comparison.wandb_runs import publish_comparison
-from experiments.comparison.weights import layer_histograms, weight_sets
+from experiments.app import app
 from experiments.evaluate import base_of, evaluation, pipelines_of, run_specs
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
+from experiments.reports.page.images import image_grid
+from experiments.reports.page.page import page, write_page
+from experiments.reports.page.stage_svg import stage_svg
+from experiments.reports.page.stages import StageNode, stage_nodes
+from experiments.reports.page.tables import recipe_content, reported
+from experiments.reports.page.weights import layer_histograms, weight_sets
+from experiments.reports.wandb_report import connect, save_report
+from experiments.reports.wandb_runs import publish_comparison
 from weightgen.artifacts import Spec
 from weightgen.errors import DataError
 from weightgen.evaluation.results import read_results

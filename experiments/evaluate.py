@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments._app import app
-from experiments._jobs import withdraw
-from experiments._load import find, image_metrics
-from experiments._options import plain
-from experiments.comparison.wandb_runs import publish_comparison
-from experiments.generate_init import weight_generator
-from experiments.pipeline import Pipeline
-from experiments.reporting import print_summary, write_reports
+from experiments.app import app
+from experiments.pipeline.build import Pipeline
+from experiments.pipeline.load import find, image_metrics
+from experiments.pipeline.options import plain
+from experiments.reports.tables import print_summary, write_reports
+from experiments.reports.wandb_runs import publish_comparison
+from experiments.stages.init import weight_generator
+from experiments.sweeps.jobs import withdraw
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE
 

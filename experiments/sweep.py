@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments._app import app
+from experiments.app import app
 from weightgen.errors import WeightgenError
 
 
@@ -14,7 +14,7 @@ from weightgen.errors import WeightgenError
 def main(cfg: DictConfig) -> Any:
     """The value of `sweep.app`'s stage. Raises WeightgenError if there is no such app."""
     name = str(cfg.sweep.app)
-    known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if "@app" in path.read_text())
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py") if "@app\n" in path.read_text())
     if name not in known or name == "sweep":
         raise WeightgenError(f"sweep.app={name}: choose {', '.join(k for k in known if k != 'sweep')}")
     return import_module(f"experiments.{name}").main.stage(cfg)

@@ -79,9 +79,7 @@ class Runs:
 
     folder: Path
 
-    def __call__(
-        self, app: str, *overrides: str, check: bool = True, **options
-    ) -> subprocess.CompletedProcess:
+    def __call__(self, app: str, *overrides: str, check: bool = True, **options) -> subprocess.CompletedProcess:
         """`python -m experiments.<app> experiment=smoke <overrides>`; check: a failure fails the test with its output."""
         paths = [f"paths.artifacts={self.folder}/artifacts", f"paths.reports={self.folder}/reports"]
         paths += [f"logger.folder={self.folder}", f"hydra.run.dir={self.folder}/outputs/{app}"]

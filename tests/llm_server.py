@@ -54,9 +54,7 @@ def serving(reply: Callable[[int, str], Reply]) -> Iterator[LlmServer]:
                 answer = 503
             status = answer if isinstance(answer, int) else 200
             if isinstance(answer, int):
-                answer = json.dumps(
-                    {"error": {"message": f"no: {self.headers.get('Authorization')}"}}
-                ).encode()
+                answer = json.dumps({"error": {"message": f"no: {self.headers.get('Authorization')}"}}).encode()
             if isinstance(answer, str):
                 answer = chat(answer)
             self.send_response(status)

@@ -80,9 +80,7 @@ def test_ensure_builds_once_and_describes_what_it_built(tmp_path):
     assert store.require(SPEC) == path
     assert store.metrics(SPEC) == {"l1": 0.5}
     assert json.loads((path / "spec.json").read_text()) == SPEC.describe()
-    assert json.loads((path / "inputs.json").read_text()) == [
-        {"stage": "pairs", "key": UPSTREAM.key, "label": ""}
-    ]
+    assert json.loads((path / "inputs.json").read_text()) == [{"stage": "pairs", "key": UPSTREAM.key, "label": ""}]
     assert json.loads((path / FILES).read_text())["payload.bin"] == 10
     assert set(json.loads((path / FILES).read_text())) == {f.name for f in path.iterdir()} - {FILES}
 
@@ -232,13 +230,7 @@ def test_a_kill_inside_write_json_leaves_no_payload(tmp_path, monkeypatch):
         store.ensure(SPEC, write_payload)
     monkeypatch.undo()
     path = store.ensure(SPEC, write_payload)
-    assert {f.name for f in path.iterdir()} == {
-        "payload.bin",
-        "spec.json",
-        "inputs.json",
-        "metrics.json",
-        FILES,
-    }
+    assert {f.name for f in path.iterdir()} == {"payload.bin", "spec.json", "inputs.json", "metrics.json", FILES}
 
 
 def test_write_json_replaces_the_whole_file_and_leaves_no_other(tmp_path):

@@ -62,18 +62,14 @@ def test_packages_never_import_one_another(path):
 
 def uses(path: Path) -> list[ast.expr]:
     """Every name and attribute that a file uses."""
-    return [
-        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name | ast.Attribute)
-    ]
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name | ast.Attribute)]
 
 
 @pytest.mark.parametrize("path", EVERYTHING, ids=name)
 def test_nothing_is_pickled_or_unpickled(path):
     """The exception class of torch's weights_only loader is all that pickle is good for here."""
     assert not roots(path) & {"cPickle", "dill", "cloudpickle"}
-    assert not {module for module in imports(path) if module.startswith("pickle.")} - {
-        "pickle.UnpicklingError"
-    }
+    assert not {module for module in imports(path) if module.startswith("pickle.")} - {"pickle.UnpicklingError"}
     for node in uses(path):
         assert not ast.unparse(node).startswith("pickle.") or node.attr == "UnpicklingError"
     for node in ast.walk(ast.parse(path.read_text())):

@@ -125,9 +125,7 @@ def test_a_recipe_that_sweeps_names_an_app_and_options_that_there_are(recipe: st
 def test_the_papers_inputs_are_recipes(recipe: str) -> None:
     cfg, paper = composed(f"experiment={recipe}"), composed("experiment=paper")
     assert (cfg.photos.size, cfg.photos.train, cfg.concepts.count) == (256, 1000, 520)
-    names = [
-        cfg[group]._target_.rsplit(".", 1)[1] for group in ("concepts", "photos", "text_encoder", "metrics")
-    ]
+    names = [cfg[group]._target_.rsplit(".", 1)[1] for group in ("concepts", "photos", "text_encoder", "metrics")]
     assert names == ["LlmConcepts", "FolderPhotos", "OpenClipTextEncoder", "InceptionFeatures"]
     for group in ("budget", "lora", "denoiser", "translator", "blocks", "scratch"):
         assert cfg[group] == paper[group]

@@ -4,7 +4,7 @@ import hashlib
 
 from test_configs import composed
 
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
 from weightgen.local_files import content_hash
 
 
@@ -41,17 +41,9 @@ def test_a_local_model_enters_the_keys_by_content(tmp_path):
 
 
 def test_younger_photo_options_leave_older_keys_alone(tmp_path):
-    from experiments._options import photo_options
+    from experiments.pipeline.options import photo_options
 
     node = composed("experiment=smoke", "photos=folder", f"photos.root={tmp_path}").photos
-    assert set(photo_options(node)) == {
-        "_target_",
-        "size",
-        "train",
-        "test",
-        "test_fraction",
-        "skip_bad",
-        "seed",
-    }
+    assert set(photo_options(node)) == {"_target_", "size", "train", "test", "test_fraction", "skip_bad", "seed"}
     node.crop = "central"
     assert photo_options(node)["crop"] == "central"

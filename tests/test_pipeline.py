@@ -11,9 +11,9 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from test_configs import composed
 
-from experiments._app import CONF, explain
-from experiments._load import pair_tensors, training_pairs
-from experiments.pipeline import Pipeline
+from experiments.app import CONF, explain
+from experiments.pipeline.build import Pipeline
+from experiments.pipeline.load import pair_tensors, training_pairs
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
 from weightgen.evaluation.results import RESULT_COLUMNS
@@ -117,9 +117,7 @@ def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None
 
 
 def test_an_option_may_differ_from_base_to_base() -> None:
-    chosen = {
-        base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")
-    }
+    chosen = {base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")}
     assert chosen == OmegaConf.to_container(OmegaConf.load(CONF + "/init/few_steps.yaml").rate)
     assert len(set(chosen.values())) == 2
     given = pipeline("init=few_steps", "init.rate=0.5", "evidence.pairs=2").method("few_steps")
@@ -145,9 +143,7 @@ def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -
 
 
 def test_the_pairs_of_a_new_concept_are_drawn_by_the_seed_each_once(smoke) -> None:
-    p = pipeline(
-        "pairs=5", f"paths.artifacts={smoke.folder}/artifacts", f"paths.reports={smoke.folder}/reports"
-    )
+    p = pipeline("pairs=5", f"paths.artifacts={smoke.folder}/artifacts", f"paths.reports={smoke.folder}/reports")
     concept = p.test_concepts[0]
     photos, targets = pair_tensors(p, concept)
     draws = {seed: training_pairs(p, concept, seed) for seed in (0, 1)}
@@ -194,9 +190,7 @@ def test_missing_upstream_names_its_make_target(tmp_path: Path) -> None:
         ("metrics=inception metrics.weights=/none.pth", r"/none\.pth.*metrics=efficientnet|torch-fidelity"),
     ],
 )
-def test_a_model_that_cannot_be_had_is_named_before_any_work(
-    tmp_path: Path, override: str, said: str
-) -> None:
+def test_a_model_that_cannot_be_had_is_named_before_any_work(tmp_path: Path, override: str, said: str) -> None:
     p = pipeline(f"paths.artifacts={tmp_path}", *override.split())
     with pytest.raises((MissingModel, InstantiationException)) as error:  # Hydra wraps what a class raises
         p.ensure_all([p.base_spec])
@@ -240,7 +234,7 @@ def test_a_second_run_builds_nothing(smoke) -> None:
 def test_three_lines_give_a_translator(smoke) -> None:
     import torch
 
-    from weightgen.generator import WeightGenerator
+    from weightgen.generation.generator import WeightGenerator
 
     generate = WeightGenerator.load(smoke.folder / "reports" / "smoke" / "generator")
     translator = generate("a mosaic of square tiles in sepia tones")
@@ -256,7 +250,7 @@ def test_the_exported_generator_gives_the_evaluated_weights(smoke) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from weightgen.generator import WeightGenerator
+    from weightgen.generation.generator import WeightGenerator
 
     p = pipeline(f"paths.artifacts={smoke.folder}/artifacts")
     concept = p.test_concepts[0]

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from weightgen.diffusion.module import masked_mse
+from weightgen.diffusion.training import masked_mse
 from weightgen.errors import WeightgenError
 from weightgen.slices import Slices, cut, own_rows, spread
 
@@ -45,9 +45,7 @@ def test_the_mean_of_the_slices_losses_is_the_loss_of_the_batch(shares: int) -> 
 
 
 def test_a_batch_that_does_not_divide_is_named_with_both_numbers() -> None:
-    with pytest.raises(
-        WeightgenError, match=r"a batch of 6 does not divide by 4: strategy\.ranks=2 .*accumulate=2"
-    ):
+    with pytest.raises(WeightgenError, match=r"a batch of 6 does not divide by 4: strategy\.ranks=2 .*accumulate=2"):
         Slices(Counted(), 0, 2, parts=2)
 
 

@@ -52,12 +52,7 @@ class Spec:
         return {"stage": self.stage, "key": self.key, "label": self.label}
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "stage": self.stage,
-            "version": self.version,
-            "label": self.label,
-            "config": dict(self.config),
-        }
+        return {"stage": self.stage, "version": self.version, "label": self.label, "config": dict(self.config)}
 
 
 class Store:
@@ -85,9 +80,7 @@ class Store:
         path = self.path(spec)
         if not self.has(spec):
             target = f"run `make {spec.target}`" if spec.target else "build it first"
-            raise MissingArtifact(
-                f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}"
-            )
+            raise MissingArtifact(f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}")
         for name, size in json.loads((path / FILES).read_text()).items():
             file = path / name
             if not file.exists() or file.stat().st_size != size:

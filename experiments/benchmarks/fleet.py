@@ -8,11 +8,11 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import OmegaConf
 
-from experiments._app import prepare
-from experiments._jobs import end_with
+from experiments.app import prepare
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import Problem, Setting, problem
 from experiments.benchmarks.runner import Contest, Side, Stopwatch
+from experiments.sweeps.jobs import end_with
 
 
 def fleet(setting: Setting) -> Iterator[Contest]:
@@ -80,7 +80,7 @@ def worker_count(setting: Setting) -> int:
 
 
 class Workers:
-    """Concepts in worker processes, as experiments.pipeline shares them out; the processes are kept between runs.
+    """Concepts in worker processes, as experiments.pipeline.build shares them out; the processes are kept between runs.
 
     share: concepts of a task; a process trains several as a fleet.
     """

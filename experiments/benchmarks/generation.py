@@ -7,13 +7,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from experiments._load import seeded
 from experiments.benchmarks.problem import SEED, TEXT_DIM, TOKENS, Setting
 from experiments.benchmarks.runner import Contest, Side
-from experiments.graph import plain
+from experiments.pipeline.graph import plain
+from experiments.pipeline.load import seeded
 from weightgen.diffusion.sampler import Sampler, make_scheduler, to_x0
-from weightgen.generator import BlockGenerator
-from weightgen.text import TextFeatures
+from weightgen.generation.generator import BlockGenerator
+from weightgen.text.encoders import TextFeatures
 from weightgen.translation import LoraSpec, inject_lora, load_lora_state, lora_state
 from weightgen.weights import BlockLayout, Normalizer
 
@@ -110,9 +110,7 @@ def block_by_block(generate: BlockGenerator, text: TextFeatures, noise: torch.Ge
 
 
 @torch.no_grad()
-def _one_block(
-    generate: BlockGenerator, text: TextFeatures, index: Tensor, noise: Tensor, valid: Tensor
-) -> Tensor:
+def _one_block(generate: BlockGenerator, text: TextFeatures, index: Tensor, noise: Tensor, valid: Tensor) -> Tensor:
     """One denoising step of one block, as Sampler.sample does it. -> (1, 1, D), normalised."""
     scheduler, device = generate.sampler.scheduler, index.device
     t = torch.full((1,), scheduler.config.num_train_timesteps - 1, device=device)

@@ -33,9 +33,7 @@ class HandLoop:
     ) -> None:
         """work: whose budget trains; rate: the learning rates' factor at a step."""
         if unknown := set(lean) - set(OPTIONS):
-            raise WeightgenError(
-                f"bench.lean.options has {sorted(unknown)}: use some of {', '.join(OPTIONS)}"
-            )
+            raise WeightgenError(f"bench.lean.options has {sorted(unknown)}: use some of {', '.join(OPTIONS)}")
         self.generator, self.discriminator, self.device = generator, discriminator, device
         self.bf16 = "bf16" in lean
         self.l1_weight, self.done = work.budget.l1_weight, 0

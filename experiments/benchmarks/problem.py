@@ -12,13 +12,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from experiments._load import lora_spec, seeded
 from experiments.benchmarks.runner import Stopwatch
+from experiments.pipeline.load import lora_spec, seeded
 from weightgen.data.fleet_batches import FleetBatches
 from weightgen.data.pairs import PairBatches
 from weightgen.errors import WeightgenError
 from weightgen.translation import TranslatorModule, inject_lora
-from weightgen.translation.fleet import FleetModule, FleetResult, FleetSteps
+from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
 
 TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
 SEED = 0
@@ -83,9 +83,7 @@ class Problem:
 
     def batches(self, concept: int, steps: int | None) -> PairBatches:
         text = self.tokens, self.text_mask, [[0]]
-        return PairBatches(
-            self.photos, [self.targets(concept)], *text, self.budget.batch_size, SEED, steps=steps
-        )
+        return PairBatches(self.photos, [self.targets(concept)], *text, self.budget.batch_size, SEED, steps=steps)
 
     def module(self, steps: int) -> TranslatorModule:
         """A concept's own training, as the zoo's LoRAs are trained one at a time."""

@@ -30,9 +30,7 @@ class Stopwatch:
         if self.kind not in CLOCKS:
             raise WeightgenError(f"bench.clock={self.kind} is unknown: use one of {', '.join(CLOCKS)}")
         if self.kind == "cpu" and (self.device.type != "cpu" or torch.get_num_threads() > 1):
-            raise WeightgenError(
-                "bench.clock=cpu wants strategy=cpu strategy.threads=1: use bench.clock=wall"
-            )
+            raise WeightgenError("bench.clock=cpu wants strategy=cpu strategy.threads=1: use bench.clock=wall")
 
     def now(self) -> float:
         """Seconds of the clock once everything queued is done."""

@@ -10,13 +10,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
-from experiments._training import fit
 from experiments.benchmarks.hand import COMPILED, HandLoop
 from experiments.benchmarks.problem import Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
+from experiments.training.fit import fit
 from weightgen.data.pairs import PairBatches
 from weightgen.translation import FineTuneModule, merge_lora
-from weightgen.translation.fleet import FleetSteps
+from weightgen.translation.fleet.training import FleetSteps
 
 Training = tuple[pl.LightningModule, Any]  # and its batches
 Make = Callable[[], Training]
@@ -40,7 +40,7 @@ class StepClock(pl.Callback):
 
 
 def step(setting: Setting) -> Iterator[Contest]:
-    """Milliseconds a step, from the uint8 batch in memory to updated weights. ours: `experiments._training.fit`."""
+    """Milliseconds a step, from the uint8 batch in memory to updated weights. ours: `experiments.training.fit.fit`."""
     options, cfg = setting.cfg.bench.step, setting.cfg
     for size in cfg.bench.sizes:
         work = Problem(cfg, size)
@@ -87,8 +87,7 @@ def lean(setting: Setting) -> Iterator[Contest]:
                 for given in ([], names.split("+"))
             )
             sides = (
-                Side(partial(by_hand, setting, loop, batches, options.steps), options.steps)
-                for loop in (plain, fast)
+                Side(partial(by_hand, setting, loop, batches, options.steps), options.steps) for loop in (plain, fast)
             )
             compiled = not COMPILED.isdisjoint(names.split("+"))
             yield Contest(f"lean {names} {size} px", "ms/step", *sides, optional=compiled)

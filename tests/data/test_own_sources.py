@@ -8,13 +8,12 @@ import torch
 
 from weightgen.data.fleet_batches import FleetBatches
 from weightgen.data.pairs import PairBatches
-from weightgen.functional import FunctionBatches
+from weightgen.generation.through_base import FunctionBatches
 
 COUNTS = (3, 5, 1)
 # photo p of concept c is of value 10 c + p, its target of value 100 + that
 SOURCES = [
-    (10 * c + torch.arange(n)).to(torch.uint8)[:, None, None, None].expand(n, 3, 2, 2)
-    for c, n in enumerate(COUNTS)
+    (10 * c + torch.arange(n)).to(torch.uint8)[:, None, None, None].expand(n, 3, 2, 2) for c, n in enumerate(COUNTS)
 ]
 TARGETS = [images + 100 for images in SOURCES]
 PROMPTS = [[0], [1, 2], [3]]

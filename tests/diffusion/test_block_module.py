@@ -8,8 +8,8 @@ import torch
 from diffusers import DDIMScheduler
 
 from weightgen.diffusion.joint import JointTransformer
-from weightgen.diffusion.module import BlockDiffusionModule, masked_mse
 from weightgen.diffusion.sampler import Sampler, make_scheduler
+from weightgen.diffusion.training import BlockDiffusionModule, masked_mse
 from weightgen.diffusion.unet1d import BlockUNet1d
 
 N, K, D, L, E = 4, 3, 16, 2, 6
@@ -44,12 +44,7 @@ def denoiser(width=16):
 
 
 def trainer(folder=None, **options):
-    quiet = {
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "logger": False,
-        "accelerator": "cpu",
-    }
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
     return pl.Trainer(default_root_dir=folder, enable_checkpointing=folder is not None, **quiet, **options)
 
 
@@ -75,9 +70,7 @@ def test_masked_mse_by_hand():
 def test_loss_is_the_error_on_valid_elements(prediction):
     """At the last step v = -x_0: a constant c costs mean (c - x_0)^2 or (c + x_0)^2, whatever the noise."""
     data = concepts()
-    module = BlockDiffusionModule(
-        Constant(0.5), make_scheduler(prediction), SGD, terminal_fraction=1.0, warmup_steps=0
-    )
+    module = BlockDiffusionModule(Constant(0.5), make_scheduler(prediction), SGD, terminal_fraction=1.0, warmup_steps=0)
     run = trainer(max_steps=1)
     run.fit(module, loader(data, N))
     sign = 1 if prediction == "sample" else -1
@@ -90,9 +83,7 @@ def test_loss_is_the_error_on_valid_elements(prediction):
 
 def test_noised_input_is_the_schedules():
     data = concepts(64)
-    module = BlockDiffusionModule(
-        Constant(0.0), make_scheduler(), SGD, terminal_fraction=0.5, text_dropout=0.25
-    )
+    module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, terminal_fraction=0.5, text_dropout=0.25)
     trainer(max_steps=1).fit(module, loader(data, 64))
     [(x_t, t, index, text_mask)] = module.denoiser.asked
     terminal = t == 999
@@ -125,13 +116,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, accumulate):
 
     def module():
         return BlockDiffusionModule(
-            denoiser(),
-            make_scheduler(),
-            ADAM,
-            warmup_steps=3,
-            decay_steps=50,
-            text_dropout=0.2,
-            blocks_per_sample=2,
+            denoiser(), make_scheduler(), ADAM, warmup_steps=3, decay_steps=50, text_dropout=0.2, blocks_per_sample=2
         )
 
     whole = module()
@@ -181,12 +166,7 @@ def test_learns_prompt_to_blocks_of_unseen_prompts(network, prediction):
     run = trainer(max_epochs=12)
     run.fit(module, loader(seen, 32), loader(unseen, 64))
     blocks = Sampler(module.scheduler).sample(
-        module.averaged,
-        unseen["index"],
-        unseen["tokens"],
-        unseen["text_mask"],
-        D,
-        torch.Generator().manual_seed(0),
+        module.averaged, unseen["index"], unseen["tokens"], unseen["text_mask"], D, torch.Generator().manual_seed(0)
     )
     mean_set = masked_mse(torch.zeros_like(blocks), unseen["blocks"], unseen["valid"])
     assert masked_mse(blocks, unseen["blocks"], unseen["valid"]) < 0.5 * mean_set
@@ -197,11 +177,6 @@ def test_refusals():
     network = Constant(0.0)
     with pytest.raises(ValueError, match="zero terminal SNR"):
         BlockDiffusionModule(network, DDIMScheduler(prediction_type="epsilon"), SGD)
-    for option in (
-        {"terminal_fraction": 1.5},
-        {"text_dropout": -0.1},
-        {"ema_decay": 1.0},
-        {"blocks_per_sample": 0},
-    ):
+    for option in ({"terminal_fraction": 1.5}, {"text_dropout": -0.1}, {"ema_decay": 1.0}, {"blocks_per_sample": 0}):
         with pytest.raises(ValueError, match=next(iter(option))):
             BlockDiffusionModule(network, make_scheduler(), SGD, **option)

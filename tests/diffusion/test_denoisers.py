@@ -120,9 +120,7 @@ def test_joint_denoises_blocks_together_in_any_order(inputs):
     expected = network(**inputs)
     order = torch.tensor([2, 0, 1])
     moved = network(**inputs | {"x_t": inputs["x_t"][:, order], "index": inputs["index"][:, order]})
-    torch.testing.assert_close(
-        moved, expected[:, order], atol=1e-5, rtol=1e-4
-    )  # a block is known by its index
+    torch.testing.assert_close(moved, expected[:, order], atol=1e-5, rtol=1e-4)  # a block is known by its index
     inputs["x_t"][:, 1:] = 0
     assert (network(**inputs)[:, 0] - expected[:, 0]).abs().max() > 1e-3
 

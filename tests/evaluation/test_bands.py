@@ -51,26 +51,18 @@ def test_fid_is_averaged_by_its_logarithm_and_l1_is_not():
 
 
 def test_only_steps_that_all_runs_measured_and_metrics_that_all_have():
-    rows = [_row("m", "a", 0, s, 1.0, 0.1) for s in (0, 5, 9)] + [
-        _row("m", "b", 0, s, 1.0, 0.1) for s in (0, 9)
-    ]
+    rows = [_row("m", "a", 0, s, 1.0, 0.1) for s in (0, 5, 9)] + [_row("m", "b", 0, s, 1.0, 0.1) for s in (0, 9)]
     assert [p["step"] for p in band(_runs(rows)["m"], "fid")] == [0, 9]
     assert band(_runs(rows)["m"], "kid") == []
 
 
 def test_a_row_per_concept_and_method_with_means_over_seeds():
     rows = [
-        _row("m", "a", seed, step, 10.0 ** (1 + 2 * seed + step), 0.1 + seed / 10)
-        for seed in (0, 1)
-        for step in (0, 1)
+        _row("m", "a", seed, step, 10.0 ** (1 + 2 * seed + step), 0.1 + seed / 10) for seed in (0, 1) for step in (0, 1)
     ]
     rows += [_row("n", "a", 0, 0, 7.0, 0.2)]
     first, second = per_concept(_runs(rows))
     assert (first["concept"], first["method"], first["prompt"], first["runs"]) == ("a", "m", "a a", 2)
     assert (first["fid_start"], first["fid_end"], first["l1_end"]) == pytest.approx((100.0, 1000.0, 0.15))
     assert first["kid_end"] is None
-    assert (second["method"], second["fid_start"], second["fid_end"]) == (
-        "n",
-        pytest.approx(7.0),
-        pytest.approx(7.0),
-    )
+    assert (second["method"], second["fid_start"], second["fid_end"]) == ("n", pytest.approx(7.0), pytest.approx(7.0))

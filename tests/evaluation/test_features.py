@@ -34,12 +34,7 @@ def test_folding_the_norms_changes_nothing(features, published):
     expected = published.extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
     pooled, maps = features.levels(images)
     torch.testing.assert_close(pooled, expected, atol=1e-3, rtol=1e-3)
-    assert [tuple(level.shape) for level in maps] == [
-        (3, 24, 16, 16),
-        (3, 40, 8, 8),
-        (3, 112, 4, 4),
-        (3, 320, 2, 2),
-    ]
+    assert [tuple(level.shape) for level in maps] == [(3, 24, 16, 16), (3, 40, 8, 8), (3, 112, 4, 4), (3, 320, 2, 2)]
     torch.testing.assert_close(features(images), pooled)
 
 

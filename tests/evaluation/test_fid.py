@@ -17,9 +17,7 @@ def _sets(n, m, d, seed=0):
 def _scipy(x, y):
     x, y = x.double().numpy(), y.double().numpy()
     a, b = np.cov(x.T), np.cov(y.T)
-    return float(
-        ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b) - 2 * np.trace(scipy.linalg.sqrtm(a @ b).real)
-    )
+    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b) - 2 * np.trace(scipy.linalg.sqrtm(a @ b).real))
 
 
 def test_one_dimension_has_a_closed_form():

@@ -31,15 +31,7 @@ def test_every_rival_has_its_place():
 
 def test_order_is_canonical_with_variants_beside_their_stem():
     names = ["trained", "zebra", "generated_steps5", "generated", "apple", "pix2pix", "ridge", "ridge"]
-    assert ordered(names) == [
-        "pix2pix",
-        "ridge",
-        "apple",
-        "zebra",
-        "generated",
-        "generated_steps5",
-        "trained",
-    ]
+    assert ordered(names) == ["pix2pix", "ridge", "apple", "zebra", "generated", "generated_steps5", "trained"]
 
 
 def test_a_colour_belongs_to_a_name():
@@ -57,14 +49,7 @@ def test_labels():
 
 
 def test_ours_start_from_generated_weights():
-    names = [
-        *RIVALS,
-        "generated_few_steps",
-        "guided",
-        "generated_shuffled",
-        "generated_steps5",
-        "guided_rounds2",
-    ]
+    names = [*RIVALS, "generated_few_steps", "guided", "generated_shuffled", "generated_steps5", "guided_rounds2"]
     assert {name: way for name in names if (way := ours(name))} == {
         "generated": "generated",
         "generated_few_steps": "generated_few_steps",

@@ -9,9 +9,7 @@ from weightgen.evaluation.summary import collect
 GROUP = ("paper", "unseen_factor")
 
 
-def variant(
-    zero: dict[str, float], method: dict[str, float], trained: dict[str, float], name: str = "generated"
-):
+def variant(zero: dict[str, float], method: dict[str, float], trained: dict[str, float], name: str = "generated"):
     """FID (and 100 x L1) of each concept at step 0."""
     scores = {"e2gan": zero, name: method, "trained": trained}
     rows = [row for m, by in scores.items() for c, fid in by.items() for row in run(m, c, [(0, 0.0, fid)])]

@@ -49,12 +49,7 @@ def test_curves_without_rows(tmp_path):
 def test_the_sheet_holds_every_pixel(tmp_path):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    grid(
-        {"input": images, "a $label_ with $": 255 - images},
-        ["mosaic", "x" * 300],
-        tmp_path / "g.png",
-        tile=32,
-    )
+    grid({"input": images, "a $label_ with $": 255 - images}, ["mosaic", "x" * 300], tmp_path / "g.png", tile=32)
     sheet = np.asarray(Image.open(tmp_path / "g.png").convert("RGB"))
     for tile in (*images, *(255 - images)):
         wanted = tile.permute(1, 2, 0).numpy().repeat(4, axis=0).repeat(4, axis=1)
@@ -65,10 +60,6 @@ def test_the_sheet_holds_every_pixel(tmp_path):
 
 def test_the_sheet_refuses_ragged_rows(tmp_path):
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    for rows, columns in (
-        ({"a": images}, ["one"]),
-        ({"a": images, "b": images[:1]}, ["one", "two"]),
-        ({}, []),
-    ):
+    for rows, columns in (({"a": images}, ["one"]), ({"a": images, "b": images[:1]}, ["one", "two"]), ({}, [])):
         with pytest.raises(ValueError, match="grid"):
             grid(rows, columns, tmp_path / "g.png")

@@ -6,9 +6,7 @@ from weightgen.evaluation.races import races
 from weightgen.evaluation.results import ResultRow
 
 
-def curve(
-    method: str, points: list[tuple[int, float, float]], seed: int = 0, base: str = "all"
-) -> list[ResultRow]:
+def curve(method: str, points: list[tuple[int, float, float]], seed: int = 0, base: str = "all") -> list[ResultRow]:
     return [
         ResultRow(
             experiment="e",

@@ -101,9 +101,7 @@ def test_methods_without_a_base_appear_under_each():
     keys = list(table(rows))
     assert [key[0] for key in keys if key[2] == "pix2pix"] == ["broad", "paper"]
     assert not any(key[0] == "none" for key in keys)
-    assert list(table(run("pix2pix", "a", [(0, 0.0, 1.0)], base="none"))) == [
-        ("none", "unseen_factor", "pix2pix")
-    ]
+    assert list(table(run("pix2pix", "a", [(0, 0.0, 1.0)], base="none"))) == [("none", "unseen_factor", "pix2pix")]
 
 
 def test_methods_keep_their_order_and_splits_stay_apart():

@@ -6,13 +6,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from experiments._app import CONF
+from experiments.app import CONF
 from experiments.benchmarks.runner import Side
 
 CPU = torch.device("cpu")
 TINY = [
-    "translator={_target_: weightgen.translation.e2gan.E2GANGenerator, width: 8, heads: 2, resnet_blocks: 1}",
-    "discriminator={_target_: weightgen.translation.discriminator.PatchDiscriminator, width: 8, layers: 1}",
+    "translator={_target_: weightgen.translation.nets.e2gan.E2GANGenerator, width: 8, heads: 2, resnet_blocks: 1}",
+    "discriminator={_target_: weightgen.translation.nets.patchgan.PatchDiscriminator, width: 8, layers: 1}",
     "lora.ranks={down: 1, up: 1}",
     # per layer r (in k^2 + out): 88 + 176 of down, 4 * 64 + (64 + 416 + 416 + 64) + 288 + 160 of the transformer
     "bench.generation.lora.ranks={down: 1, transformer: 1}",

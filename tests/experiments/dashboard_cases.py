@@ -12,12 +12,7 @@ from weightgen.evaluation.summary import summarize, write_summary
 
 NASTY = '</script><script>document.title = "owned"</script><img src=x onerror="window.owned = 1">'
 PROMPTS = {"fog": "a scene in thick fog", "ink": "an ink drawing {{content}} `${1}`", "oil": NASTY}
-FIDS = {
-    "pix2pix": (3000.0, 300.0),
-    "e2gan": (2000.0, 900.0),
-    "generated": (1500.0, 800.0),
-    "trained": (700.0, 700.0),
-}
+FIDS = {"pix2pix": (3000.0, 300.0), "e2gan": (2000.0, 900.0), "generated": (1500.0, 800.0), "trained": (700.0, 700.0)}
 L1 = {"pix2pix": (0.5, 0.02), "e2gan": (0.3, 0.05), "generated": (0.14, 0.04), "trained": (0.05, 0.05)}
 SECONDS = {"pix2pix": 30.0, "e2gan": 3.0, "generated": 3.25, "trained": 0.0}
 
@@ -62,9 +57,7 @@ def write_known(reports: Path, recipe: str = "known") -> Path:
     head = {"base": "representative", "split": "unseen_combination", "target": "e2gan"}
     once = {"pairs_seconds": 10.0, "base_seconds": 20.0, "zoo_seconds": 30.0, "denoiser_seconds": 40.0}
     write_table(
-        folder / "cost.csv",
-        ("base", "split", "target", *COST_COLUMNS, *once),
-        [head | c | once for c in costs],
+        folder / "cost.csv", ("base", "split", "target", *COST_COLUMNS, *once), [head | c | once for c in costs]
     )
     novel = [
         {

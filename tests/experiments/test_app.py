@@ -6,7 +6,7 @@ import pytest
 from omegaconf import MissingMandatoryValue, OmegaConf
 from safetensors import SafetensorError
 
-from experiments._app import explain
+from experiments.app import explain
 from weightgen.errors import DataError
 
 

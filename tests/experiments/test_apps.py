@@ -26,12 +26,7 @@ def photos(folder: Path, count: int = 6, size: int = 48) -> Path:
 
 def collect(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     return Runs(tmp_path)(
-        "collect_pairs",
-        "photos=folder",
-        f"photos.root={root}",
-        "photos.train=4",
-        "photos.test=4",
-        check=False,
+        "collect_pairs", "photos=folder", f"photos.root={root}", "photos.train=4", "photos.test=4", check=False
     )
 
 
@@ -85,8 +80,7 @@ def test_a_ten_pixel_photo_is_named_with_its_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
-    [(" ", "blank"), ("x" * 10_000, "10000"), ("a vase in the style of the unknown", "unknown")],
+    ("prompt", "said"), [(" ", "blank"), ("x" * 10_000, "10000"), ("a vase in the style of the unknown", "unknown")]
 )
 def test_bad_prompts_are_named(tmp_path: Path, prompt: str, said: str) -> None:
     items = f'concepts.items=[{{prompt: "{prompt}", split: train}}]'
@@ -119,9 +113,7 @@ def test_a_sweep_logs_fid_and_images_of_every_run(smoke) -> None:
     assert len(runs) == 3 * 2 * concepts
     for run in runs[:: len(runs) // 3]:
         wandb = Path(sys.executable).with_name("wandb")
-        answer = subprocess.run(
-            [wandb, "leet", "inspect", "--json", run], capture_output=True, text=True, check=True
-        )
+        answer = subprocess.run([wandb, "leet", "inspect", "--json", run], capture_output=True, text=True, check=True)
         rows = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
         history = json.dumps([row for row in rows if row.get("type") == "history"])
         assert "eval/fid" in history
@@ -132,7 +124,7 @@ def test_a_sweep_logs_fid_and_images_of_every_run(smoke) -> None:
 
 KILLER = """
 import os, signal, sys
-import experiments._training as training
+import experiments.training.fit as training
 stage, at = sys.argv.pop(1).split(":")
 save = training.Checkpoints.on_train_batch_end
 def hook(self, *args):
@@ -169,17 +161,12 @@ def test_kill_9_then_again_gives_the_uninterrupted_weights(tmp_path: Path, stage
     assert list((tmp_path / "artifacts" / stage / ".partial").glob("*/.checkpoint/last.ckpt"))
 
     runs("finetune", *overrides)
-    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), (
-        "a finished artifact was built again"
-    )
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), "a finished artifact was built again"
     whole = Runs(tmp_path / "whole")
     whole("finetune", *overrides)
-    ours = {
-        p.relative_to(tmp_path / "artifacts"): p for p in (tmp_path / "artifacts").glob("*/*/*.safetensors")
-    }
+    ours = {p.relative_to(tmp_path / "artifacts"): p for p in (tmp_path / "artifacts").glob("*/*/*.safetensors")}
     theirs = {
-        p.relative_to(whole.folder / "artifacts"): p
-        for p in (whole.folder / "artifacts").glob("*/*/*.safetensors")
+        p.relative_to(whole.folder / "artifacts"): p for p in (whole.folder / "artifacts").glob("*/*/*.safetensors")
     }
     assert ours.keys() == theirs.keys()
     for name, path in ours.items():

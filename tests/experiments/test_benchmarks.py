@@ -17,9 +17,9 @@ from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import TEXT_DIM, Problem, Setting, _finished
 from experiments.benchmarks.runner import measure
 from weightgen.errors import WeightgenError
-from weightgen.text import TextFeatures
+from weightgen.text.encoders import TextFeatures
 from weightgen.translation import LoraSpec, inject_lora, merge_lora
-from weightgen.translation.fleet import FleetResult
+from weightgen.translation.fleet.training import FleetResult
 from weightgen.translation.lora import lora_parameters
 from weightgen.weights import BlockLayout
 

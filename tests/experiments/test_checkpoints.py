@@ -6,7 +6,7 @@ import pytest
 import ranks_cases as cases
 import torch
 
-from experiments._checkpoints import replace, resumable
+from experiments.training.checkpoints import replace, resumable
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])

@@ -14,10 +14,10 @@ from llm_server import LlmServer, serving
 from test_apps import nothing_half_written, one_line_error
 from test_configs import composed
 
-from experiments._secrets import hide_api_key
-from experiments.pipeline import Pipeline
-from weightgen.data.concept_files import FileConcepts
-from weightgen.data.grammar import MEDIA, PALETTES
+from experiments.api_key import hide_api_key
+from experiments.pipeline.build import Pipeline
+from weightgen.data.concepts.files import FileConcepts
+from weightgen.data.concepts.grammar import MEDIA, PALETTES
 from weightgen.errors import MissingArtifact
 
 KEY, OTHER = "sk-of-the-command-line-42", "sk-of-the-environment-77"
@@ -64,15 +64,7 @@ def test_collected_once_killed_in_between_and_the_key_is_nowhere(tmp_path: Path)
     )
     with serving(killing) as server:
         paths = [f"paths.artifacts={tmp_path}/artifacts", f"hydra.run.dir={tmp_path}/outputs/killed"]
-        command = [
-            sys.executable,
-            "-c",
-            start,
-            tmp_path / "pid",
-            "experiment=smoke",
-            *paths,
-            *options(server),
-        ]
+        command = [sys.executable, "-c", start, tmp_path / "pid", "experiment=smoke", *paths, *options(server)]
         killed = subprocess.run(
             [*map(str, command), f"concepts.api_key={KEY}"],
             cwd=ROOT,
@@ -131,8 +123,5 @@ def test_without_building_a_missing_list_names_its_target(tmp_path: Path) -> Non
     p = Pipeline(composed("concepts=llm", "build_missing=false", f"paths.artifacts={tmp_path}"))
     with pytest.raises(MissingArtifact, match="make concepts"):
         _ = p.concepts
-    assert (
-        Pipeline(composed("concepts=llm", "concepts.base_url=http://other/v1")).collected.key
-        == p.collected.key
-    )
+    assert Pipeline(composed("concepts=llm", "concepts.base_url=http://other/v1")).collected.key == p.collected.key
     assert Pipeline(composed("concepts=llm", "concepts.count=7")).collected.key != p.collected.key

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments._csv_log import CsvLog, read
+from experiments.training.csv_log import CsvLog, read
 
 
 def test_a_row_is_in_the_file_when_it_is_logged(tmp_path: Path) -> None:

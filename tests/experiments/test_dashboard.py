@@ -8,13 +8,13 @@ import pytest
 import torch
 from dashboard_cases import NASTY, result_rows, write_known
 
-from experiments.comparison.images import data_uri
-from experiments.comparison.page import embedded, page, write_page
-from experiments.comparison.stage_svg import duration, stage_svg
-from experiments.comparison.stages import StageNode, stage_nodes
-from experiments.comparison.tables import numbers, recipe_content, reported
-from experiments.comparison.weights import BINS, layer_histograms
 from experiments.dashboard import other_recipes, reports_match
+from experiments.reports.page.images import data_uri
+from experiments.reports.page.page import embedded, page, write_page
+from experiments.reports.page.stage_svg import duration, stage_svg
+from experiments.reports.page.stages import StageNode, stage_nodes
+from experiments.reports.page.tables import numbers, recipe_content, reported
+from experiments.reports.page.weights import BINS, layer_histograms
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import DataError
 
@@ -24,19 +24,14 @@ def test_a_recipes_content_is_its_tables(tmp_path):
     assert (content["name"], content["concepts"], content["seeds"]) == ("known", 6, [0])
     assert [m["name"] for m in content["methods"]] == ["pix2pix", "e2gan", "generated", "trained"]
     assert [m["name"] for m in content["methods"] if m["ours"]] == ["generated"]
-    assert content["groups"] == [
-        ["representative", split] for split in ("unseen_combination", "unseen_factor")
-    ]
+    assert content["groups"] == [["representative", split] for split in ("unseen_combination", "unseen_factor")]
     assert content["metrics"] == ["fid", "l1", "kid", "perceptual"]
     (curve,) = [
         c["points"]
         for c in content["curves"]
         if (c["method"], c["metric"], c["split"]) == ("generated", "l1", "unseen_factor")
     ]
-    assert [point[:3] for point in curve] == [
-        [0, 0.0, pytest.approx(0.154)],
-        [40, 3.25, pytest.approx(0.044)],
-    ]
+    assert [point[:3] for point in curve] == [[0, 0.0, pytest.approx(0.154)], [40, 3.25, pytest.approx(0.044)]]
     assert all(low <= value <= high for _, _, value, low, high in curve)
     assert {row["break_even_concepts"] for row in content["cost"]} == {50.0, 0.0}
     assert content["links"][0] == {"title": "report", "href": "../known/report.md"}
@@ -219,8 +214,7 @@ def test_the_stage_graph_is_one_valid_svg_with_a_box_each_and_escaped_names():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.021, "0.021 s"), (8.0, "8 s"), (119.0, "119 s"), (1500.0, "25 min"), (9000.0, "2.5 h")],
+    ("seconds", "text"), [(0.021, "0.021 s"), (8.0, "8 s"), (119.0, "119 s"), (1500.0, "25 min"), (9000.0, "2.5 h")]
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text

@@ -8,12 +8,12 @@ import pytest
 import torch
 from dashboard_cases import FIDS, NASTY, PROMPTS, write_known
 
-from experiments.comparison.images import data_uri
-from experiments.comparison.page import page, write_page
-from experiments.comparison.stage_svg import stage_svg
-from experiments.comparison.stages import StageNode
-from experiments.comparison.tables import recipe_content
 from experiments.dashboard import plain_nodes
+from experiments.reports.page.images import data_uri
+from experiments.reports.page.page import page, write_page
+from experiments.reports.page.stage_svg import stage_svg
+from experiments.reports.page.stages import StageNode
+from experiments.reports.page.tables import recipe_content
 from weightgen.evaluation.methods import label
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -45,10 +45,7 @@ def visit(browser):
         viewport = {"width": width, "height": 900}
         contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme, offline=True))
         tab = contexts[-1].new_page()
-        tab.on(
-            "console",
-            lambda message: faults.append(message.text) if message.type in ("error", "warning") else None,
-        )
+        tab.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.on("dialog", lambda dialog: faults.append("a dialog opened"))
         tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
@@ -85,9 +82,7 @@ def known(tmp_path_factory):
 
 
 def column(tab, table, key):
-    return tab.eval_on_selector_all(
-        f"#{table} tbody [data-key='{key}']", "cells => cells.map(c => c.dataset.value)"
-    )
+    return tab.eval_on_selector_all(f"#{table} tbody [data-key='{key}']", "cells => cells.map(c => c.dataset.value)")
 
 
 def test_the_numbers_on_the_page_are_those_of_the_tables(known, visit):
@@ -132,10 +127,7 @@ def test_a_table_sorts_both_ways_by_mouse_and_keyboard(known, visit):
 
 def test_a_method_switched_off_leaves_every_figure_and_table(known, visit):
     tab = visit(known)
-    curve, chip = (
-        tab.locator("#curves .curve[data-method=generated]"),
-        tab.locator(".chip[data-method=generated]"),
-    )
+    curve, chip = (tab.locator("#curves .curve[data-method=generated]"), tab.locator(".chip[data-method=generated]"))
     assert (tab.locator("#curves .curve").count(), curve.count(), curve.locator(".band").count()) == (4, 1, 1)
     chip.click()
     assert (tab.locator("#curves .curve").count(), curve.count()) == (3, 0)
@@ -143,9 +135,7 @@ def test_a_method_switched_off_leaves_every_figure_and_table(known, visit):
     for gone in ("#summary tr.ours", "#novelty [data-method=generated]", "#concepts th[data-key=generated]"):
         assert tab.locator(gone).count() == 0, gone
     assert tab.locator("#images tbody tr").count() == 1 + 3
-    assert (
-        tab.evaluate("document.activeElement.dataset.method") == "generated"
-    )  # the keyboard stays where it was
+    assert tab.evaluate("document.activeElement.dataset.method") == "generated"  # the keyboard stays where it was
     tab.keyboard.press("Space")
     assert curve.count() == 1
     tab.locator(".chip.all").click()
@@ -194,8 +184,7 @@ def test_links_lead_to_the_reports_and_narrow_screens_have_no_sideways_scroll(kn
     assert "../known/report.md" in links
     assert all((known.parent / link).is_file() for link in links)
     light, dark = (
-        visit(known, 800, s).evaluate("getComputedStyle(document.body).backgroundColor")
-        for s in ("light", "dark")
+        visit(known, 800, s).evaluate("getComputedStyle(document.body).backgroundColor") for s in ("light", "dark")
     )
     assert light != dark
 

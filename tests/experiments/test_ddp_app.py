@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 KILLER = """
 import os, signal, sys
-import experiments._training as training
+import experiments.training.fit as training
 save = training.Checkpoints.on_train_batch_end
 def hook(self, *args):
     save(self, *args)
@@ -54,10 +54,7 @@ def test_two_processes_killed_and_run_again_leave_the_artifacts_of_one(smoke: Ru
     for stage in STAGES:
         (ours,) = finished(tmp_path, stage)
         theirs = smoke.folder / "artifacts" / stage / ours.name  # the same key
-        assert json.loads((ours / "files.json").read_text()).keys() >= {
-            "denoiser.safetensors",
-            "log/metrics.csv",
-        }
+        assert json.loads((ours / "files.json").read_text()).keys() >= {"denoiser.safetensors", "log/metrics.csv"}
         a, b = (load_file(folder / "denoiser.safetensors") for folder in (ours, theirs))
         assert a.keys() == b.keys()
         for name in a:

@@ -13,12 +13,12 @@ from conftest import ROOT, Runs
 from PIL import Image
 from test_configs import composed
 
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
 from weightgen.errors import DataError, MissingModel
 
 KILLER = """
 import os, signal, sys
-import weightgen.data.editors.resumable as resumable
+import weightgen.data.editors.diffusion.resumable as resumable
 add, calls = resumable._Saved.add, []
 def hook(self, *args):
     add(self, *args)
@@ -27,7 +27,7 @@ def hook(self, *args):
         os.kill(os.getpid(), signal.SIGKILL)
 resumable._Saved.add = hook
 from test_configs import composed
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
 p = Pipeline(composed(*sys.argv[1:-1]))
 p.ensure(p.pairs(p.concepts[0]))
 """
@@ -36,7 +36,7 @@ SMALL = ["photos.train=5", "photos.test=3", "photos.size=16", "strategy.workers=
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.append(str(ROOT / "tests" / "data"))
+    sys.path.append(str(ROOT / "tests" / "data" / "editors"))
     import tiny_pipelines
 
     return tiny_pipelines.build("instruct_pix2pix", tmp_path_factory.mktemp("model"))
@@ -74,7 +74,7 @@ def test_kill_9_midway_and_again_gives_the_same_files_and_edits_no_photo_twice(t
 
 def editor_counting(pipeline: Pipeline, edited: list[int]) -> object:
     """The pipeline's editor, telling how many photos each of its calls edits."""
-    from experiments._editors import editor
+    from experiments.stages.editors import editor
 
     chosen = editor(pipeline.cfg)
     if not hasattr(chosen, "counted"):
@@ -85,7 +85,7 @@ def editor_counting(pipeline: Pipeline, edited: list[int]) -> object:
 
 
 def test_the_model_is_loaded_once_and_let_go_before_training(model) -> None:
-    from experiments._editors import editor, release_editor
+    from experiments.stages.editors import editor, release_editor
 
     cfg = composed("editor=instruct_pix2pix", f"editor.model={model}", "editor.device=cpu")
     first = editor(cfg)
@@ -98,9 +98,9 @@ def test_the_model_is_loaded_once_and_let_go_before_training(model) -> None:
 
 
 def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
-    from experiments import collect_pairs
-    from experiments._load import TrainPairs, pair_tensors, train_sources
-    from weightgen.data.editors.resumable import edit_photos
+    from experiments.pipeline.load import TrainPairs, pair_tensors, train_sources
+    from experiments.stages import pairs as collect_pairs
+    from weightgen.data.editors.diffusion.resumable import edit_photos
 
     class Negative:
         """Leaves the first photo of a batch of the first concept as it is."""
@@ -136,9 +136,7 @@ def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
     """root/<concept>/{source,target}, 16 px; concept k adds k + 1 to every pixel."""
     for concept in range(concepts):
         for number in range(photos):
-            image = (
-                np.random.default_rng(100 * concept + number).integers(0, 200, (16, 16, 3)).astype(np.uint8)
-            )
+            image = np.random.default_rng(100 * concept + number).integers(0, 200, (16, 16, 3)).astype(np.uint8)
             for side, pixels in (("source", image), ("target", image + concept + 1)):
                 place = root / f"plus_{concept + 1}" / side
                 place.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
 
 
 def test_premade_pairs_need_no_photos_and_no_concepts_of_the_recipe(tmp_path) -> None:
-    from experiments._load import TrainPairs, pair_tensors, train_sources
+    from experiments.pipeline.load import TrainPairs, pair_tensors, train_sources
 
     overrides = ["experiment=smoke", "editor=premade", f"editor.root={premade(tmp_path / 'pairs')}", *SMALL]
     pipeline = Pipeline(composed(*overrides, f"paths.artifacts={tmp_path / 'artifacts'}"))
@@ -199,7 +197,7 @@ def test_a_hub_that_refuses_or_hangs_is_given_up_within_seconds(monkeypatch, han
     from huggingface_hub import constants
 
     from weightgen import network
-    from weightgen.data.editors import models
+    from weightgen.data.editors.diffusion import models
 
     def answer(address: str, timeout: float) -> None:
         if hangs:

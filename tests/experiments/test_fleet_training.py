@@ -15,13 +15,13 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from test_configs import composed
 
-from experiments import _fleet
-from experiments._fleet_folders import FleetFolders
-from experiments.pipeline import Pipeline
-from experiments.train_loras import publish
+from experiments.pipeline.build import Pipeline
+from experiments.stages import lora_fleet as _fleet
+from experiments.stages.fleet_folders import FleetFolders
+from experiments.stages.lora import publish
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import WeightgenError
-from weightgen.translation.fleet import FleetModule, FleetResult
+from weightgen.translation.fleet.training import FleetModule, FleetResult
 
 # at the recipe's 1e-2 the runs are chaotic: rounding grows to 1e-4 within a few steps
 RECIPE = ["experiment=smoke", "logger=csv", "strategy.workers=1", "budget.lora.optimizer.lr=1e-3"]
@@ -104,7 +104,7 @@ def test_unlike_loras_are_in_different_fleets(zoo) -> None:
 
 KILLER = """
 import os, signal, sys
-import experiments._training as training
+import experiments.training.fit as training
 at = int(sys.argv.pop(1))
 save = training.Checkpoints.on_train_batch_end
 def hook(self, *args):
@@ -145,9 +145,7 @@ def test_kill_9_loses_one_checkpoint_interval_and_no_finished_concept(
     script.write_text(KILLER)
     overrides = [*RECIPE, "fleet.size=2", f"paths.artifacts={pipeline.store.root}"]
     command = [sys.executable, script, "11", *overrides, f"hydra.run.dir={tmp_path}/out"]
-    killed = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
-    )
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     before = stamps(pipeline)
     assert [pipeline.store.has(spec) for spec in train_specs(pipeline)] == [True] * 2 + [False] * 4
@@ -184,9 +182,7 @@ def test_a_concept_that_left_after_the_last_checkpoint_is_not_trained_again(
             pipeline.ensure_all(train_specs(pipeline))
     (left,) = (pipeline.store.root / "lora" / ".fleets").glob("*/.checkpoint/last.ckpt")
     saved = FleetFolders(pipeline.store.root / "lora").saved([s.key for s in train_specs(pipeline)])
-    assert [(state["name"], state["step"]) for state in saved] == [
-        (spec.key, 4) for spec in train_specs(pipeline)[:2]
-    ]
+    assert [(state["name"], state["step"]) for state in saved] == [(spec.key, 4) for spec in train_specs(pipeline)[:2]]
     before, trained_steps[:] = stamps(pipeline), []
     again = zoo("fleet.size=2")
     again.ensure_all(train_specs(again))
@@ -196,9 +192,7 @@ def test_a_concept_that_left_after_the_last_checkpoint_is_not_trained_again(
 
 
 @pytest.mark.parametrize("ends", ["finishes", "dies"])
-def test_of_two_jobs_that_want_a_concept_one_makes_it(
-    zoo, monkeypatch, trained_steps: list[int], ends: str
-) -> None:
+def test_of_two_jobs_that_want_a_concept_one_makes_it(zoo, monkeypatch, trained_steps: list[int], ends: str) -> None:
     pipeline = zoo("fleet.size=3", "budget.lora.steps=2")
     specs = train_specs(pipeline)
     other = Store(pipeline.store.root)
@@ -225,8 +219,7 @@ def test_a_diverged_concept_is_recorded_and_has_no_weights(zoo) -> None:
     pipeline = zoo()
     infinite, wild = train_specs(pipeline)[:2]
     path = pipeline.store.ensure(
-        infinite,
-        lambda folder: publish(pipeline, infinite, folder, [], FleetResult(infinite.key, None, 4, 0.5)),
+        infinite, lambda folder: publish(pipeline, infinite, folder, [], FleetResult(infinite.key, None, 4, 0.5))
     )
     record = json.loads((path / "metrics.json").read_text())
     assert record.keys() == {"diverged", "l1_zero", "steps", "seconds"}

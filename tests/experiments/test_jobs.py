@@ -11,9 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from experiments import _jobs
-from experiments._app import explain
-from experiments._jobs import RECORD, Jobs, Sweep, judge
+from experiments.app import explain
+from experiments.sweeps import jobs as _jobs
+from experiments.sweeps.jobs import RECORD, Jobs, Sweep, judge
 from weightgen.artifacts import FILES, Spec, Store
 from weightgen.errors import WeightgenError
 
@@ -98,9 +98,7 @@ def test_jobs_are_counted_as_hydra_does(params: dict | None, task: list[str], jo
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     sweeper = {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "params": params}
-    assert (
-        _jobs._count(OmegaConf.create({"hydra": {"sweeper": sweeper, "overrides": {"task": task}}})) == jobs
-    )
+    assert _jobs._count(OmegaConf.create({"hydra": {"sweeper": sweeper, "overrides": {"task": task}}})) == jobs
     given = [f"{key}={value}" for key, value in (params or {}).items()] + task
     assert len(BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)[0]) == jobs
 
@@ -149,9 +147,7 @@ def test_a_job_returns_its_value_and_records_what_it_is_for(job: Path, tmp_path:
 
     def stage(cfg):
         _jobs.promise(store, [spec])
-        assert (
-            Sweep(tmp_path, None).failures()[0].endswith("ended without lora of ink (killed, or out of time)")
-        )
+        assert Sweep(tmp_path, None).failures()[0].endswith("ended without lora of ink (killed, or out of time)")
         return 0.25
 
     assert _jobs.run_job(stage, None, explain) == 0.25

@@ -47,9 +47,7 @@ def finished(folder: Path, number: int) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def test_a_worker_killed_in_a_zoo_over_joblib_costs_nothing_that_was_finished(
-    smoke: Runs, tmp_path: Path
-) -> None:
+def test_a_worker_killed_in_a_zoo_over_joblib_costs_nothing_that_was_finished(smoke: Runs, tmp_path: Path) -> None:
     options = ["fleet.shard=range(0,2)", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     options += ["budget.lora.steps=100", "budget.checkpoint_every=20"]
     parent = launch(smoke, tmp_path / "first", "train_loras", *options)

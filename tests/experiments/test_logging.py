@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from wandb.util import get_core_path
 
-from experiments._app import CONF
-from experiments._csv_log import read
-from experiments._training import tracked
+from experiments.app import CONF
+from experiments.training.csv_log import read
+from experiments.training.fit import tracked
 from weightgen.artifacts import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_logging import config
-from experiments._training import tracked
+from experiments.training.fit import tracked
 from weightgen.artifacts import Spec
 folder = Path(sys.argv[1])
 with tracked(config(folder), Spec("base", 1, {}, label="base"), folder / "stage") as loggers:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from test_configs import composed
 
-from experiments import generate_init
-from experiments._load import load_blocks, tensors, text_features
 from experiments.evaluate import result_rows, run_specs
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
+from experiments.pipeline.load import load_blocks, tensors, text_features
+from experiments.stages import init as generate_init
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.evaluation.summary import summarize
-from weightgen.generator import BlockGenerator
+from weightgen.generation.generator import BlockGenerator
 
 STEP_0 = ["budget.finetune.lora.steps=0", "budget.finetune.lora.points=[]", "strategy.workers=1"]
 
@@ -54,9 +54,7 @@ def run(smoke, tmp_path, monkeypatch):
             answers = torch.stack([answer(pipeline, concept, zoo.blocks, layout) for concept in concepts])
             answers = normalizer.normalize(answers) * layout.valid()
             tokens = torch.cat([text_features(pipeline, [concept.prompt]).tokens for concept in concepts])
-            return BlockGenerator(
-                Knowing(tokens, answers), Sampler(make_scheduler("sample")), layout, normalizer
-            )
+            return BlockGenerator(Knowing(tokens, answers), Sampler(make_scheduler("sample")), layout, normalizer)
 
         monkeypatch.setattr(generate_init, "block_generator", knowing)
         specs = run_specs(p)

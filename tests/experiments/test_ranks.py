@@ -13,8 +13,8 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from experiments._ranks import Environment, Followed, group, rank, ranks, world
-from experiments._training import fit, shared, tracked
+from experiments.pipeline.ranks import Environment, Followed, group, rank, ranks, world
+from experiments.training.fit import fit, shared, tracked
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
@@ -45,9 +45,7 @@ RUNS = [(case, stage.__name__) for case, _, stages in cases.TOGETHER for stage i
 
 
 @pytest.mark.parametrize(("case", "stage"), RUNS)
-def test_two_processes_train_the_weights_of_one(
-    alone: Outcome, together: Outcome, case: str, stage: str
-) -> None:
+def test_two_processes_train_the_weights_of_one(alone: Outcome, together: Outcome, case: str, stage: str) -> None:
     expected, _ = alone.trained["alone", stage]
     weights, _ = together.trained[case, stage]
     assert weights.keys() == expected.keys()
@@ -58,9 +56,7 @@ def test_two_processes_train_the_weights_of_one(
 @pytest.mark.parametrize("stage", ["denoiser", "base"])
 def test_a_batch_in_parts_trains_the_same_weights(alone: Outcome, stage: str) -> None:
     for name, weight in alone.trained["alone", stage][0].items():
-        torch.testing.assert_close(
-            alone.trained["parts", stage][0][name], weight, atol=1e-4, rtol=0, msg=name
-        )
+        torch.testing.assert_close(alone.trained["parts", stage][0][name], weight, atol=1e-4, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize(("case", "stage"), RUNS)
@@ -96,9 +92,7 @@ def _die_in_training(folder: Path) -> None:
 @pytest.mark.parametrize("follow", [_die, _die_in_training])
 def test_a_killed_follower_is_one_line_with_a_remedy(tmp_path: Path, follow) -> None:
     started = time.monotonic()
-    with pytest.raises(
-        WeightgenError, match=r"process 1 of 2 ended with signal 9: run the same command again"
-    ):
+    with pytest.raises(WeightgenError, match=r"process 1 of 2 ended with signal 9: run the same command again"):
         with group(2, False, follow, tmp_path):
             cases.train(cases.TOGETHER, tmp_path)
     assert world() == 1
@@ -107,7 +101,7 @@ def test_a_killed_follower_is_one_line_with_a_remedy(tmp_path: Path, follow) -> 
 
 def test_a_follower_ends_where_logging_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a builder does after its `tracked` block is writing, which is rank 0's alone."""
-    monkeypatch.setattr("experiments._training.rank", lambda: 1)
+    monkeypatch.setattr("experiments.training.fit.rank", lambda: 1)
     reached = []
     with pytest.raises(Followed):
         with tracked(cases.config(), Spec("base", 1, {}), tmp_path) as loggers:
@@ -119,19 +113,14 @@ def test_a_follower_ends_where_logging_ends(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("layer", [nn.BatchNorm2d(3), nn.Dropout(0.1)])
 def test_what_depends_on_the_cut_is_refused(layer: nn.Module, tmp_path: Path) -> None:
     module = cases.TranslatorModule(nn.Sequential(layer), None, cases.adam)
-    with pytest.raises(
-        WeightgenError, match=rf"{type(layer).__name__} .*strategy\.ranks=1 strategy\.accumulate=1"
-    ):
+    with pytest.raises(WeightgenError, match=rf"{type(layer).__name__} .*strategy\.ranks=1 strategy\.accumulate=1"):
         fit(cases.config("strategy.accumulate=2"), module, range(1), tmp_path, [], bar=False, parallel="base")
 
 
 def test_concepts_of_their_own_are_trained_by_one_process_whatever_the_strategy() -> None:
     cfg = cases.config("strategy=ddp_cpu", "strategy.accumulate=2")
     batches = range(3)
-    assert shared(cfg, cases.TranslatorModule(nn.Identity(), None, cases.adam), batches, None) == (
-        {},
-        batches,
-    )
+    assert shared(cfg, cases.TranslatorModule(nn.Identity(), None, cases.adam), batches, None) == ({}, batches)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +140,14 @@ def test_what_this_machine_cannot_run_is_named_with_its_remedy(
     monkeypatch: pytest.MonkeyPatch, overrides: list[str], said: str
 ) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr("experiments._ranks.find_spec", lambda name: None)
+    monkeypatch.setattr("experiments.pipeline.ranks.find_spec", lambda name: None)
     with pytest.raises(WeightgenError, match=said):
         ranks(cases.config(*overrides))
 
 
 def test_deepspeed_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr("experiments._ranks.find_spec", lambda name: object())
+    monkeypatch.setattr("experiments.pipeline.ranks.find_spec", lambda name: object())
     with pytest.raises(WeightgenError, match="needs a GPU"):
         ranks(cases.config("strategy=deepspeed"))
 

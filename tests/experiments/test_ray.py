@@ -20,13 +20,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 def test_a_sweep_of_fine_tunes_passes(runs: Runs) -> None:
-    said = runs(
-        "finetune", *RAY, "init=e2gan,pix2pix", "concepts.unseen_combination=1", "concepts.unseen_factor=1"
-    )
+    said = runs("finetune", *RAY, "init=e2gan,pix2pix", "concepts.unseen_combination=1", "concepts.unseen_factor=1")
     assert "did not finish" not in said.stderr
-    records = [
-        json.loads(p.read_text()) for p in (runs.folder / "outputs/finetune-sweep").glob("[01]/job.json")
-    ]
+    records = [json.loads(p.read_text()) for p in (runs.folder / "outputs/finetune-sweep").glob("[01]/job.json")]
     paths = [Path(artifact["path"]) / FILES for record in records for artifact in record["artifacts"]]
     assert len(paths) == 4
     assert all(path.exists() for path in paths)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_configs import composed
 
-from experiments import search
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
+from experiments.sweeps import search
 from weightgen.errors import WeightgenError
 
 SMOKE = ("experiment=smoke", "search=lora")
@@ -63,7 +63,7 @@ SPACE = [{"option": "x", "low": 0.0, "high": 1.0}, {"option": "k", "low": 1, "hi
 
 def trials(folder: Path, count: int = 6, settings: str = "a"):
     pytest.importorskip("optuna", reason="the extra optuna")
-    from experiments._trials import Trials
+    from experiments.sweeps.trials import Trials
 
     return Trials(folder, SPACE, count, 0, settings)
 
@@ -136,7 +136,7 @@ def test_other_settings_want_another_name(tmp_path: Path) -> None:
 
 
 def test_a_search_says_how_to_install_optuna(tmp_path: Path, monkeypatch) -> None:
-    from experiments import _trials
+    from experiments.sweeps import trials as _trials
 
     monkeypatch.setattr(_trials, "optuna", None)
     with pytest.raises(WeightgenError, match=r"pip install -e '\.\[optuna\]'"):

@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from test_configs import composed
 
-from experiments._shards import share
-from experiments.pipeline import Pipeline
+from experiments.pipeline.build import Pipeline
+from experiments.pipeline.shards import share
 from weightgen.errors import WeightgenError
 
 
@@ -57,9 +57,7 @@ def test_shards_that_make_no_sense_are_named_with_their_remedy(fleet: dict[str, 
         (["seed=0,1"], None),
     ],
 )
-def test_shards_are_counted_in_the_sweep(
-    tmp_path: Path, monkeypatch, task: list[str], shards: int | None
-) -> None:
+def test_shards_are_counted_in_the_sweep(tmp_path: Path, monkeypatch, task: list[str], shards: int | None) -> None:
     OmegaConf.save({"hydra": {"overrides": {"task": task}}}, tmp_path / "multirun.yaml")
     job = OmegaConf.create({"mode": "MULTIRUN", "sweep": {"dir": str(tmp_path)}})
     job.mode = RunMode.MULTIRUN

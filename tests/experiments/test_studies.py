@@ -16,11 +16,11 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file
 from test_configs import CONF, composed
 
-from experiments._methods import all_methods
-from experiments.pipeline import Pipeline
-from experiments.studies import known_studies, listing, record
+from experiments.pipeline.build import Pipeline
+from experiments.pipeline.methods import all_methods
 from experiments.study import main
-from experiments.study_report import gather, state
+from experiments.sweeps.studies import known_studies, listing, record
+from experiments.sweeps.study_report import gather, state
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import write_results
 from weightgen.translation import LoraSpec
@@ -219,7 +219,7 @@ def test_the_listing_asks_every_question(tmp_path: Path) -> None:
 
 KILLER = """
 import os, signal, sys
-import experiments._training as training
+import experiments.training.fit as training
 save = training.Checkpoints.on_train_batch_end
 seen = []
 def hook(self, *args):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments._app import CONF
-from experiments._training import fit
+from experiments.app import CONF
 from experiments.benchmarks.problem import Problem
+from experiments.training.fit import fit
 from weightgen.translation import lora_state
 
 
@@ -17,9 +17,7 @@ def test_channels_last_trains_the_same_and_leaves_contiguous_weights(tmp_path: P
     states, seen = [], []
     for wanted in (False, True):
         with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            cfg = compose(
-                "config", ["experiment=bench", f"strategy.channels_last={wanted}", "translator.width=8"]
-            )
+            cfg = compose("config", ["experiment=bench", f"strategy.channels_last={wanted}", "translator.width=8"])
         work = Problem(cfg, 16)
         module = work.module(3)
         stem = module.generator.stem

@@ -10,9 +10,9 @@ import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from experiments._wandb import SECONDS
-from experiments.comparison import report
-from experiments.comparison.wandb_runs import curve_charts, log_files, publish_comparison, table, use
+from experiments.reports import wandb_report as report
+from experiments.reports.wandb_runs import curve_charts, log_files, publish_comparison, table, use
+from experiments.training.wandb_run import SECONDS
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
@@ -55,9 +55,7 @@ def test_runs_of_all_methods_share_names_and_axis_and_say_where_they_come_from(s
 def test_the_comparison_holds_tables_images_weights_and_artifacts(smoke) -> None:
     kinds = ("zoo", "generator", "comparison")
     runs = {kind: records(runs_called(smoke.folder, f"{kind}/smoke")[0]) for kind in kinds}
-    keys = {
-        "/".join(name.split("/")[:2]) for row in of(runs["comparison"], "history") for name in row["item"]
-    }
+    keys = {"/".join(name.split("/")[:2]) for row in of(runs["comparison"], "history") for name in row["item"]}
     for name in (
         "tables/summary",
         "tables/concepts",
@@ -91,10 +89,7 @@ def test_lineage_is_told_online_and_left_out_offline(tmp_path) -> None:
     online = SimpleNamespace(offline=False, use_artifact=used.append, log_artifact=log_artifact)
     spec = Spec("blocks", 1, {}, (Spec("lora", 1, {}, label="lora a"),), label="blocks")
     name = log_files(online, "zoo-demo", "zoo", tmp_path, spec)
-    assert (name, logged) == (
-        f"zoo-demo:{spec.key}",
-        [("zoo-demo", "zoo", ["latest", spec.key], ["weights.bin"])],
-    )
+    assert (name, logged) == (f"zoo-demo:{spec.key}", [("zoo-demo", "zoo", ["latest", spec.key], ["weights.bin"])])
     use(online, [name])
     assert used == [name]
     use(SimpleNamespace(offline=True), [name])  # offline W&B knows no use_artifact
@@ -126,9 +121,7 @@ def test_tables_and_charts() -> None:
 
 @pytest.fixture
 def online():
-    return OmegaConf.create(
-        {"recipe": "demo", "splits": ["unseen_factor"], "logger": {"entity": None, "project": "p"}}
-    )
+    return OmegaConf.create({"recipe": "demo", "splits": ["unseen_factor"], "logger": {"entity": None, "project": "p"}})
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch) -> None:
@@ -185,15 +178,7 @@ def test_a_report_is_created_or_brought_up_to_date(monkeypatch, online, saved) -
     assert (variables["entityName"], variables["projectName"]) == ("me", "p")
     assert address.startswith("https://wandb.example/me/p/reports/weightgen")
     spec = variables["spec"]
-    for part in (
-        '"eval/fid"',
-        '"eval/l1"',
-        SECONDS,
-        "unseen_factor",
-        "tables/summary",
-        "images/generated",
-        "stages",
-    ):
+    for part in ('"eval/fid"', '"eval/l1"', SECONDS, "unseen_factor", "tables/summary", "images/generated", "stages"):
         assert part in spec or part.replace('"', "") in spec, part
 
 
@@ -205,7 +190,5 @@ def test_a_refusal_names_what_to_check(monkeypatch, online) -> None:
             raise ValueError("project not found\nmore")
 
     monkeypatch.setattr(report, "connect", lambda: (None, Api()))
-    with pytest.raises(
-        WeightgenError, match=r"me/p was not saved \(project not found\): check logger.entity"
-    ):
+    with pytest.raises(WeightgenError, match=r"me/p was not saved \(project not found\): check logger.entity"):
         report.save_report(online, ["generated"], online.splits)

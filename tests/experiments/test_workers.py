@@ -12,7 +12,7 @@ from conftest import ROOT
 PARENT = """
 import sys, time
 from joblib import Parallel, delayed
-from experiments._jobs import end_with
+from experiments.sweeps.jobs import end_with
 def work(path):
     import os
     end_with(os.getppid())

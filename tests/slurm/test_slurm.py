@@ -44,9 +44,7 @@ def finish(parent: subprocess.Popen, folder: Path, timeout: int) -> str:
 def settle(seconds: int = 120) -> None:
     """Until SLURM has cleared up after its jobs: a parent goes by artifacts, and so may end before their processes do."""
     end = time.time() + seconds
-    while (
-        time.time() < end and subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip()
-    ):
+    while time.time() < end and subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip():
         time.sleep(1)
 
 
@@ -111,9 +109,7 @@ def process(folder: Path, job: int) -> int:
 
 def end_soon(job: str) -> None:
     """Bring a running job's time limit forward, by root's right: the scheduler ends it within two minutes."""
-    begun = subprocess.run(
-        ["squeue", "-hO", "TimeUsed", "-j", job], capture_output=True, text=True, check=True
-    )
+    begun = subprocess.run(["squeue", "-hO", "TimeUsed", "-j", job], capture_output=True, text=True, check=True)
     minutes = sum(int(n) * 60**i for i, n in enumerate(reversed(begun.stdout.strip().split(":")[:-1])))
     limit(job, minutes + 1)
 
@@ -185,8 +181,5 @@ def test_jobs_killed_and_out_of_time_are_named_and_do_not_lose_the_others(tmp_pa
     assert re.search(r"job 1 .*steps=900001\b.*timed-out too many times", verdict), said
     assert "job 2" not in verdict
     assert (states()[killed], states()[finished]) == ("FAILED", "COMPLETED")
-    assert states()[late] in (
-        "COMPLETED",
-        "TIMEOUT",
-    )  # the first if it ends in time: whence the judging by artifacts
+    assert states()[late] in ("COMPLETED", "TIMEOUT")  # the first if it ends in time: whence the judging by artifacts
     assert len(list((tmp_path / "artifacts/base").glob(f"*/{FILES}"))) == 1

@@ -7,14 +7,7 @@ import torch
 from torch import nn
 
 from weightgen.errors import WeightgenError
-from weightgen.translation import (
-    E2GANGenerator,
-    LoraSpec,
-    inject_lora,
-    load_lora_state,
-    lora_state,
-    merge_lora,
-)
+from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state, merge_lora
 from weightgen.translation.lora import ADAPTER, lora_modules, lora_parameters
 
 RANKS = {"down": 2, "transformer": 4, "up": 3, "out": 1}
@@ -127,9 +120,7 @@ def test_a_state_of_another_base_or_config_is_refused():
     state = lora_state(inject_lora(base(), LoraSpec(RANKS)))
     with pytest.raises(WeightgenError, match=r"another base or lora config.*'down.1.conv.A'"):
         load_lora_state(inject_lora(base(downs=2), LoraSpec(RANKS)), state)
-    with pytest.raises(
-        WeightgenError, match=r"'down.0.conv.A' is \(2, 8, 3, 3\), the model wants \(2, 16, 3, 3\)"
-    ):
+    with pytest.raises(WeightgenError, match=r"'down.0.conv.A' is \(2, 8, 3, 3\), the model wants \(2, 16, 3, 3\)"):
         load_lora_state(inject_lora(base(width=16), LoraSpec(RANKS)), state)
     with pytest.raises(WeightgenError, match="does not match"):
         load_lora_state(inject_lora(base(), LoraSpec(RANKS, train="b")), state)

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.utils.data import DataLoader
 
 from weightgen.translation import FineTuneModule, PatchDiscriminator, TranslatorModule, UNetGenerator
-from weightgen.translation.module import to_bytes, to_signed, translate
+from weightgen.translation.training import to_bytes, to_signed, translate
 
 
 class TinyGenerator(nn.Module):
@@ -37,12 +37,7 @@ def batch(seed: int, size: int = 2) -> dict[str, torch.Tensor]:
     noise = torch.Generator().manual_seed(seed)
     source, target = torch.randint(0, 256, (2, size, 3, 8, 8), generator=noise, dtype=torch.uint8)
     tokens = torch.randn(size, 4, 6, generator=noise)
-    return {
-        "source": source,
-        "target": target,
-        "tokens": tokens,
-        "text_mask": torch.ones(size, 4, dtype=torch.bool),
-    }
+    return {"source": source, "target": target, "tokens": tokens, "text_mask": torch.ones(size, 4, dtype=torch.bool)}
 
 
 ADAM = partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.999))

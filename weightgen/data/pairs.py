@@ -56,9 +56,7 @@ class PairBatches(IterableDataset):
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
         pairs = [int(self._order(p // total)[p % total]) for p in positions]
         concepts = [bisect_right(self._ends, pair) for pair in pairs]
-        photos = [
-            pair - self._ends[c] + len(self.sources[c]) for c, pair in zip(concepts, pairs, strict=True)
-        ]
+        photos = [pair - self._ends[c] + len(self.sources[c]) for c, pair in zip(concepts, pairs, strict=True)]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step + 500_009)
         draws = torch.rand(self.batch_size, generator=generator).tolist()
         texts = [self.prompts[c][int(u * len(self.prompts[c]))] for c, u in zip(concepts, draws, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightgen.data.concepts import SPLITS
+from weightgen.data.concepts.sources import SPLITS
 from weightgen.errors import DataError
 
 LEAST = {"train": 2}  # a zoo of one concept has no spread; every other split: 1
@@ -14,9 +14,7 @@ LEAST = {"train": 2}  # a zoo of one concept has no spread; every other split: 1
 
 def position(name: str, seed: int = 0) -> float:
     """A concept's place in [0, 1), the same in every set and on every machine."""
-    return (
-        int(hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
-    )
+    return int(hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).hexdigest()[:13], 16) / 16**13
 
 
 def assign(
@@ -29,9 +27,7 @@ def assign(
     """
     unknown = (set(shares) | set(given.values())) - set(SPLITS)
     if unknown:
-        raise DataError(
-            f"editor.splits: unknown split {', '.join(sorted(unknown))}; there are {', '.join(SPLITS)}"
-        )
+        raise DataError(f"editor.splits: unknown split {', '.join(sorted(unknown))}; there are {', '.join(SPLITS)}")
     total = sum(shares.values())
     if total <= 0 or min(shares.values()) < 0 or not shares.get("train"):
         raise DataError(f"editor.splits={dict(shares)}: give shares of 0 or more, and train some")
@@ -59,19 +55,13 @@ def assign(
 
 
 def _nearest(
-    free: Sequence[str],
-    chosen: Mapping[str, str],
-    interval: tuple[float, float],
-    wanted: Mapping[str, int],
-    seed: int,
+    free: Sequence[str], chosen: Mapping[str, str], interval: tuple[float, float], wanted: Mapping[str, int], seed: int
 ) -> str:
     """The concept nearest to `interval` of those whose split can spare it."""
     sizes = {split: sum(value == split for value in chosen.values()) for split in SPLITS}
     spare = [name for name in free if sizes[chosen[name]] > wanted.get(chosen[name], 0)]
     if not spare:
-        raise DataError(
-            "the splits told for concepts leave too few for the others: add concepts, or tell fewer"
-        )
+        raise DataError("the splits told for concepts leave too few for the others: add concepts, or tell fewer")
 
     def distance(name: str) -> float:
         place = position(name, seed)

@@ -43,9 +43,7 @@ class AveragedModule(pl.LightningModule):
     def averaged_state(self) -> dict[str, Tensor]:
         """The averaged weights, whole and on the CPU, for a denoiser of one process; all processes of a group call it."""
         options = StateDictOptions(full_state_dict=True)  # a plain state dict where nothing is sharded
-        return {
-            name: value.cpu() for name, value in get_model_state_dict(self.averaged, options=options).items()
-        }
+        return {name: value.cpu() for name, value in get_model_state_dict(self.averaged, options=options).items()}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step, as a share of the optimizer's own; constant unless a subclass says otherwise."""

@@ -33,9 +33,7 @@ class TextContext(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         nothing = self.nothing.expand(len(tokens), 1, -1)
-        return torch.cat([nothing, self.project(tokens)], dim=1), torch.cat(
-            [mask.new_ones(len(mask), 1), mask], 1
-        )
+        return torch.cat([nothing, self.project(tokens)], dim=1), torch.cat([mask.new_ones(len(mask), 1), mask], 1)
 
 
 def attention_bias(mask: Tensor, like: Tensor) -> Tensor:

@@ -32,9 +32,7 @@ class AdaptiveLayer(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, h: Tensor, condition: Tensor, context: Tensor, bias: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(F.silu(condition))[:, None].chunk(
-            6, dim=-1
-        )
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(F.silu(condition))[:, None].chunk(6, dim=-1)
         h = h + gate1 * self.self_attention(self.norm(h) * (1 + scale1) + shift1)
         h = h + self.text_attention(self.text_norm(h), encoder_hidden_states=context, attention_mask=bias)
         return h + gate2 * self.feed_forward(self.norm(h) * (1 + scale2) + shift2)
@@ -79,28 +77,18 @@ class JointTransformer(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        index: Tensor,
-        tokens: Tensor,
-        text_mask: Tensor,
-        evidence: Tensor | None = None,
+        self, x_t: Tensor, t: Tensor, index: Tensor, tokens: Tensor, text_mask: Tensor, evidence: Tensor | None = None
     ) -> Tensor:
         """x_t: (N, K, D); t: (N,); index: (N, K) long; tokens: (N, L, E); text_mask: (N, L) bool;
         evidence: (N, K, D) or None, which reads as zeros -> (N, K, D)."""
         context, mask = self.text(tokens, text_mask)
         bias = attention_bias(mask, context)
         seen = mask[..., None].to(context.dtype)
-        condition = self.time(t) + (context * seen).sum(1) / seen.sum(
-            1
-        )  # (N, W): time + the mean visible token
+        condition = self.time(t) + (context * seen).sum(1) / seen.sum(1)  # (N, W): time + the mean visible token
         h = self.read(x_t) + self.index(index)  # (N, K, W)
         if evidence is not None:
             if self.read_evidence is None:
-                raise ValueError(
-                    "this JointTransformer was built with evidence=False and cannot read evidence"
-                )
+                raise ValueError("this JointTransformer was built with evidence=False and cannot read evidence")
             h = h + self.read_evidence(evidence)
         for layer in self.layers:
             h = layer(h, condition, context, bias)

@@ -61,9 +61,7 @@ class TextTransformer1d(BasicTransformerBlock):
 class Stage(nn.Module):
     """A ResBlock, then a text transformer where `attend`."""
 
-    def __init__(
-        self, channels: int, out_channels: int, condition: int, heads: int, context: int, attend: bool
-    ):
+    def __init__(self, channels: int, out_channels: int, condition: int, heads: int, context: int, attend: bool):
         super().__init__()
         self.res = ResBlock1d(channels, out_channels, condition)
         self.text = TextTransformer1d(out_channels, heads, context) if attend else None
@@ -118,9 +116,7 @@ class BlockUNet1d(nn.Module):
             return Stage(inputs, channels[level], condition, heads, context, attend=level == levels - 1)
 
         self.down = nn.ModuleList([stage(channels[i], i) for i in range(levels)])
-        self.shrink = nn.ModuleList(
-            [nn.Conv1d(channels[i], channels[i + 1], 2, stride=2) for i in range(levels - 1)]
-        )
+        self.shrink = nn.ModuleList([nn.Conv1d(channels[i], channels[i + 1], 2, stride=2) for i in range(levels - 1)])
         self.middle = stage(channels[-1], levels - 1)
         self.up = nn.ModuleList([stage(2 * channels[i], i) for i in reversed(range(levels))])
         self.grow = nn.ModuleList(

@@ -50,9 +50,7 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], float]] = {
 }
 
 
-def wins(
-    rows: Iterable[ResultRow], method: str = OURS, bootstrap: int = 2000, seed: int = 0
-) -> list[dict[str, Any]]:
+def wins(rows: Iterable[ResultRow], method: str = OURS, bootstrap: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
     """-> dicts with WIN_COLUMNS: `method` against every rival, per base, split, point and metric.
 
     Pairs share base, concept and seed. point: "start" (step 0), "end" (each at its own last step, whatever

@@ -35,9 +35,7 @@ def break_even(fixed_seconds: float, per_concept_ours: float, per_concept_rival:
     return max(0.0, fixed_seconds / saved)
 
 
-def cost_table(
-    ours: str, fixed: Mapping[str, float], per_concept: Mapping[str, float | None]
-) -> list[dict[str, Any]]:
+def cost_table(ours: str, fixed: Mapping[str, float], per_concept: Mapping[str, float | None]) -> list[dict[str, Any]]:
     """-> dicts with COST_COLUMNS, ours against every other method in per_concept.
 
     fixed: method -> seconds spent once before its first new concept (base, zoo, denoiser; 0 where absent);

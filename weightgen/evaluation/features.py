@@ -124,9 +124,7 @@ class _InvertedResidual(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        expand = (
-            [_conv(block._expand_conv, block._bn0, active=True)] if hasattr(block, "_expand_conv") else []
-        )
+        expand = [_conv(block._expand_conv, block._bn0, active=True)] if hasattr(block, "_expand_conv") else []
         depthwise = _conv(block._depthwise_conv, block._bn1, active=True)
         project = _conv(block._project_conv, block._bn2, active=False)
         self.body = nn.Sequential(*expand, depthwise, project)

@@ -73,12 +73,7 @@ def leave_one_out(train: np.ndarray) -> float:
 
 
 def novelty(
-    sets: np.ndarray,
-    train: np.ndarray,
-    concepts: list[str],
-    train_concepts: list[str],
-    method: str,
-    k: int = 5,
+    sets: np.ndarray, train: np.ndarray, concepts: list[str], train_concepts: list[str], method: str, k: int = 5
 ) -> list[dict[str, Any]]:
     """sets: (M, P) made for `concepts` by `method`; train: (N, P) of `train_concepts` -> dicts.
 
@@ -87,9 +82,7 @@ def novelty(
     """
     sets, train = _matrix(sets, "sets"), _matrix(train, "train")
     if (len(concepts), len(train_concepts)) != (len(sets), len(train)):
-        raise ValueError(
-            f"{len(sets)} and {len(train)} sets, {len(concepts)} and {len(train_concepts)} names"
-        )
+        raise ValueError(f"{len(sets)} and {len(train)} sets, {len(concepts)} and {len(train_concepts)} names")
     distance, index = nearest_distances(sets, train)
     hull = interpolation_distances(sets, train, k)
     centre = np.linalg.norm(sets - train.mean(axis=0), axis=1) / spread(train)

@@ -8,9 +8,7 @@ from weightgen.evaluation.bootstrap import draw_weights, interval
 from weightgen.evaluation.methods import CEILING, START
 from weightgen.evaluation.summary import Runs
 
-Variant = tuple[
-    Mapping[str, Runs], str
-]  # the runs of all methods of one base and split, and the method to judge
+Variant = tuple[Mapping[str, Runs], str]  # the runs of all methods of one base and split, and the method to judge
 
 
 def gap_difference(

@@ -128,11 +128,7 @@ def _marks(low: float, high: float) -> tuple[float, ...]:
 
 
 def grid(
-    images: Mapping[str, Tensor],
-    columns: Sequence[str],
-    path: str | Path,
-    title: str = "",
-    tile: int = 128,
+    images: Mapping[str, Tensor], columns: Sequence[str], path: str | Path, title: str = "", tile: int = 128
 ) -> None:
     """A contact sheet. images: row label -> uint8 (n, 3, H, W), all alike; columns: n labels.
 
@@ -141,9 +137,7 @@ def grid(
     """
     shapes = {tuple(batch.shape) for batch in images.values()}
     if len(shapes) != 1 or (shape := next(iter(shapes)))[0] != len(columns) or shape[0] == 0:
-        raise ValueError(
-            f"grid of {shapes} images and {len(columns)} columns: all rows must match the columns"
-        )
+        raise ValueError(f"grid of {shapes} images and {len(columns)} columns: all rows must match the columns")
     count, _, height, width = shape
     factor = max(1, tile // max(height, width))
     gap, margin = max(4, tile // 24), 12
@@ -154,11 +148,7 @@ def grid(
     head = 16 * max(text.count("\n") + 1 for text in column_labels) + 2 * margin
     above = 30 if title else 0
     sheet = np.full(
-        (
-            above + head + len(images) * (height + gap) - gap + margin,
-            side + count * (width + gap) - gap + margin,
-            3,
-        ),
+        (above + head + len(images) * (height + gap) - gap + margin, side + count * (width + gap) - gap + margin, 3),
         255,
         dtype=np.uint8,
     )
@@ -171,9 +161,7 @@ def grid(
         for j, image in enumerate(batch.cpu()):
             left = side + j * (width + gap)
             sheet[top : top + height, left : left + width] = _enlarge(image, factor)
-        axes.text(
-            side - margin, top + height / 2, row_labels[i], ha="right", va="center", fontsize=9.5, **style
-        )
+        axes.text(side - margin, top + height / 2, row_labels[i], ha="right", va="center", fontsize=9.5, **style)
     for j, text in enumerate(column_labels):
         x = side + j * (width + gap) + width / 2
         axes.text(x, above + head - margin / 2, text, ha="center", va="bottom", fontsize=9, **style)

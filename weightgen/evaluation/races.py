@@ -27,10 +27,7 @@ RACE_COLUMNS = (
 
 
 def races(
-    rows: Iterable[ResultRow],
-    targets: tuple[str, ...] = (FROM_SCRATCH, START),
-    bootstrap: int = 2000,
-    seed: int = 0,
+    rows: Iterable[ResultRow], targets: tuple[str, ...] = (FROM_SCRATCH, START), bootstrap: int = 2000, seed: int = 0
 ) -> list[dict[str, Any]]:
     """-> dicts with RACE_COLUMNS: every method against the last FID of each target method, same concept and seed.
 

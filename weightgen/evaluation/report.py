@@ -160,14 +160,7 @@ def _novelty_table(novelty: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cost_table(cost: Sequence[Mapping[str, Any]]) -> str:
-    header = (
-        "rival",
-        "rival once (s)",
-        "rival each (s)",
-        "ours once (s)",
-        "ours each (s)",
-        "pays from concept",
-    )
+    header = ("rival", "rival once (s)", "rival each (s)", "ours once (s)", "ours each (s)", "pays from concept")
     body = [
         (
             label(row["rival"]),

@@ -84,9 +84,7 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file, restkey="", restval=None))
     for line, row in enumerate(rows, start=2):
         if None in row.values() or "" in row:
-            raise DataError(
-                f"{path} line {line} has a wrong number of cells: it was cut or edited; write it anew"
-            )
+            raise DataError(f"{path} line {line} has a wrong number of cells: it was cut or edited; write it anew")
     return rows
 
 

@@ -91,7 +91,4 @@ def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     low, high = min([0.0, *closed]), max([1.0, *closed])
     ends = [row[end] for row in rows for end in ("gap_closed_low", "gap_closed_high")]
     known = [end for end in ends if end is not None]
-    return (
-        max(min([low, *known]), low - MARGIN) - 0.06,
-        min(max([high, *known]), high + MARGIN) + 0.06,
-    )
+    return (max(min([low, *known]), low - MARGIN) - 0.06, min(max([high, *known]), high + MARGIN) + 0.06)

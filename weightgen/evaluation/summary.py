@@ -81,17 +81,13 @@ def collect(rows: Iterable[ResultRow]) -> dict[Group, dict[str, Runs]]:
         for base in bases if shared else [row["base"]]:
             key = (base, row["split"], row["method"], row["concept"], row["seed"])
             if row["step"] in runs[key]:
-                raise DataError(
-                    f"two results for {key} at step {row['step']}: summarise one experiment at a time"
-                )
+                raise DataError(f"two results for {key} at step {row['step']}: summarise one experiment at a time")
             runs[key][row["step"]] = row
     groups: dict[Group, dict[str, Runs]] = defaultdict(lambda: defaultdict(dict))
     for (base, split, method, concept, seed), steps in sorted(runs.items()):
         curve = Curve(tuple(row for _, row in sorted(steps.items())))
         groups[base, split][method][concept, seed] = curve
-    return {
-        group: {name: methods[name] for name in ordered(methods)} for group, methods in sorted(groups.items())
-    }
+    return {group: {name: methods[name] for name in ordered(methods)} for group, methods in sorted(groups.items())}
 
 
 def summarize(rows: Iterable[ResultRow], bootstrap: int = 2000, seed: int = 0) -> list[dict[str, Any]]:

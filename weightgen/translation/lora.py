@@ -60,9 +60,7 @@ def inject_lora(generator: nn.Module, spec: LoraSpec) -> nn.Module:
     ranks = {name: spec.ranks.get(kind, 0) for kind, names in kinds.items() for name in names}
     ranks = {name: rank for name, rank in ranks.items() if rank}
     if not ranks:
-        raise WeightgenError(
-            f"lora.ranks={dict(spec.ranks)} adapts no layer: give a rank to some of {sorted(kinds)}"
-        )
+        raise WeightgenError(f"lora.ranks={dict(spec.ranks)} adapts no layer: give a rank to some of {sorted(kinds)}")
     config = LoraConfig(
         r=1,
         lora_alpha=1,
@@ -107,9 +105,7 @@ def load_lora_state(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     parameters = lora_parameters(model)
     if parameters.keys() != state.keys():
         odd = sorted(parameters.keys() ^ state.keys())[0]
-        raise WeightgenError(
-            f"this LoRA belongs to another base or lora config: factor {odd!r} does not match"
-        )
+        raise WeightgenError(f"this LoRA belongs to another base or lora config: factor {odd!r} does not match")
     for name, parameter in parameters.items():
         if parameter.shape != state[name].shape:
             raise WeightgenError(

@@ -88,9 +88,7 @@ class BlockLayout:
         """
         if state.keys() != self.shapes.keys():
             odd = sorted(state.keys() ^ self.shapes.keys())[0]
-            raise WeightgenError(
-                f"LoRA state and block layout differ at {odd!r}: rebuild it with `make blocks`"
-            )
+            raise WeightgenError(f"LoRA state and block layout differ at {odd!r}: rebuild it with `make blocks`")
         rows = []
         for group, names in self.groups.items():
             flat = []
@@ -98,9 +96,7 @@ class BlockLayout:
                 shape, tensor = self.shapes[name], state[name]
                 batch = tensor.shape[: tensor.ndim - len(shape)]
                 if tuple(tensor.shape[len(batch) :]) != shape:
-                    raise WeightgenError(
-                        f"{name!r} has shape {tuple(tensor.shape)}, the layout wants {shape}"
-                    )
+                    raise WeightgenError(f"{name!r} has shape {tuple(tensor.shape)}, the layout wants {shape}")
                 flat.append(tensor.reshape(*batch, -1).float())
             row = torch.cat(flat, -1)
             padding = self._group_blocks(group) * self.size - row.shape[-1]
@@ -113,9 +109,7 @@ class BlockLayout:
         Raises ValueError if K or D is not the layout's.
         """
         if tuple(blocks.shape[-2:]) != (self.blocks, self.size):
-            raise ValueError(
-                f"blocks are {tuple(blocks.shape)}, the layout wants (..., {self.blocks}, {self.size})"
-            )
+            raise ValueError(f"blocks are {tuple(blocks.shape)}, the layout wants (..., {self.blocks}, {self.size})")
         state, start = {}, 0
         for group, names in self.groups.items():
             stop = start + self._group_blocks(group)

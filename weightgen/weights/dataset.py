@@ -47,10 +47,7 @@ class ZooBatches(IterableDataset):
             rows = torch.randint(total, (self.concepts,), generator=generator)
         draws = torch.rand(len(rows), generator=generator).tolist()
         texts = torch.tensor(
-            [
-                self.prompts[r][int(u * len(self.prompts[r]))]
-                for r, u in zip(rows.tolist(), draws, strict=True)
-            ]
+            [self.prompts[r][int(u * len(self.prompts[r]))] for r, u in zip(rows.tolist(), draws, strict=True)]
         )
         if self.blocks_per_concept and self.blocks_per_concept < k:
             order = torch.rand(len(rows), k, generator=generator).argsort(1)

@@ -44,9 +44,7 @@ class Zoo:
         entries = tuple(ZooEntry(**row) for row in json.loads((folder / "zoo.json").read_text()))
         blocks = load_file(folder / "zoo.safetensors")["blocks"]
         if len(entries) != len(blocks):
-            raise WeightgenError(
-                f"{folder}: {len(entries)} manifest rows, {len(blocks)} weight sets; run make blocks"
-            )
+            raise WeightgenError(f"{folder}: {len(entries)} manifest rows, {len(blocks)} weight sets; run make blocks")
         return cls(entries, blocks)
 
     @classmethod

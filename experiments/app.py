@@ -1,0 +1,111 @@
+"""What every app shares: the entry point, its errors and exit codes."""
+
+import errno
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import hydra
+import torch
+from omegaconf import DictConfig, MissingMandatoryValue
+
+from experiments.api_key import hide_api_key
+from experiments.pipeline.ranks import ranks
+from experiments.sweeps.jobs import in_sweep, judge, run_job
+from weightgen.errors import WeightgenError
+
+# conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
+
+CONF = str(Path(__file__).resolve().parent.parent / "conf")
+
+
+def quiet() -> None:
+    """Keep frameworks' chatter off the console; every process of a stage calls it."""
+    import pytorch_lightning  # noqa: F401  # its first import sets its own level
+
+    for name in (
+        "pytorch_lightning",
+        "lightning",
+        "pytorch_lightning.utilities.rank_zero",
+        "lightning_fabric",
+        "httpx",
+        "httpx2",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric|lightning|peft|torchmetrics|joblib")
+    warnings.filterwarnings("ignore", message=r".*(lr_scheduler\.step|srun|does not have many workers|treespec).*")
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Threads and chatter of this process."""
+    quiet()
+    torch.set_num_threads(cfg.strategy.threads)
+
+
+def require_device(cfg: DictConfig) -> None:
+    """Raises WeightgenError if this machine or environment cannot run the configured strategy."""
+    ranks(cfg)
+
+
+def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """A Hydra entry point around `stage`: expected failures print one line and exit 1.
+
+    A job of a multirun that fails lets the others go on; their parent names it at the end (see _jobs). What `stage`
+    returns is the job's value. The entry point's own `stage` is the function itself.
+    """
+
+    def checked(cfg: DictConfig) -> Any:
+        require_device(cfg)
+        return stage(cfg)
+
+    @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+    @functools.wraps(stage)
+    def main(cfg: DictConfig) -> Any:
+        prepare(cfg)
+        if in_sweep():
+            return run_job(checked, cfg, explain)
+        try:
+            return checked(cfg)
+        except Exception as error:  # a bug goes on as it came; see explain
+            message = explain(error)
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from None
+
+    @functools.wraps(stage)
+    def entry() -> None:
+        sys.argv[1:] = hide_api_key(sys.argv[1:])
+        os.environ.pop("WANDB_SERVICE", None)  # a parent's would refuse the run id that a killed run still holds there
+        judge(main)
+
+    entry.stage = stage  # type: ignore[attr-defined]
+    return entry
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for a failure that a person can mend, None for a bug."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, WeightgenError):
+            return str(cause)
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key} has no value: add {cause.full_key}=<value>"
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left on device" in str(cause):  # safetensors has an error class of its own
+            return (
+                f"the disk is full ({getattr(cause, 'filename', None) or 'artifacts'}): free space or set "
+                "paths.artifacts=<folder on another disk>, then run the same command again; "
+                "finished artifacts are kept"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None

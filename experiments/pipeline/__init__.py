@@ -1,0 +1,1 @@
+"""What every artifact is called, and building what is missing."""

@@ -1,0 +1,40 @@
+"""The methods: what conf/init says of each."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.app import CONF
+from experiments.pipeline.options import plain
+from weightgen.errors import WeightgenError
+from weightgen.evaluation.methods import ordered
+
+INITS = Path(CONF) / "init"
+
+
+@cache
+def all_methods() -> list[str]:
+    """Every conf/init that is no control, in canonical order."""
+    targets = {path.stem: OmegaConf.load(path)._target_ for path in INITS.glob("*.yaml")}
+    return ordered(name for name, target in targets.items() if not getattr(get_class(target), "control", False))
+
+
+def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:
+    """conf/init/<name>.yaml, with the command line's `init.*` where it names this method.
+
+    An option given as {representative: ..., all: ...} is resolved by the base: rivals are tuned on each.
+    Raises WeightgenError if there is no such method.
+    """
+    if name == cfg.init.name:
+        options = plain(cfg.init)
+    else:
+        path = INITS / f"{name}.yaml"
+        if not path.exists():
+            raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
+        scope = OmegaConf.create({"evidence": cfg.evidence, "init": OmegaConf.load(path)})
+        options = plain(scope)["init"]
+    by_base = {key: value for key, value in options.items() if isinstance(value, dict)}
+    return options | {key: value[cfg.base] for key, value in by_base.items()}

@@ -1,0 +1,1 @@
+"""One file a stage: what its key is made of and what builds it."""

@@ -1,0 +1,1 @@
+"""Jobs of launchers, studies and searches."""

@@ -1,0 +1,134 @@
+"""A study's README.md: what was run, and a reading that says no more than the numbers do."""
+
+from collections import Counter
+from typing import Any
+
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, label, ordered, ours
+from weightgen.evaluation.paired import gap_difference
+from weightgen.evaluation.report import markdown_table, number
+from weightgen.evaluation.results import ResultRow
+from weightgen.evaluation.summary import collect
+
+Rows = list[dict[str, Any]]
+Results = list[ResultRow]
+GAP_CLOSED = (
+    "Gap closed: how much of the way from the base with LoRA at zero to the concept's own trained LoRA an "
+    "initialisation covers before any fine-tuning, on L1 to the targets, with its 95 % bootstrap interval over "
+    "concepts and seeds; each value has its own zero and its own trained LoRA where the axis changes them."
+)
+PAIRED = (
+    "A paired difference takes the same resamples of concepts and seeds at both values. Best and worst are chosen "
+    "by the result, which flatters the difference where there are many values."
+)
+
+
+def readme(plan: dict[str, Any], progress: str, done: Rows, absent: Rows, rows: dict[str, Results], table: Rows) -> str:
+    """The study on one page. done, absent: records of values; rows: value -> its results; table: of table.csv."""
+    parts = [
+        f"# {plan['study']}, recipe `{plan['recipe']}`",
+        plan["question"],
+        "\n".join(_provenance(plan, progress, done, [row for part in rows.values() for row in part])),
+    ]
+    if table:
+        parts += ["## Reading", "\n".join(f"- {line}" for line in readings(table, rows))]
+        parts += ["![gap closed against the axis](figure.png)", "## Table", _markdown(table, plan)]
+    notes = [*plan["notes"], *(f"`{plan['axis']}={r['value']}` could not be had: {r['reason']}" for r in absent)]
+    notes += [GAP_CLOSED, PAIRED]
+    parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _provenance(plan: dict[str, Any], progress: str, done: Rows, rows: Results) -> list[str]:
+    def named(column: str) -> str:
+        return ", ".join(str(value) for value in sorted({row[column] for row in rows}))
+
+    lines = [f"- command: `{plan['command']}`", f"- axis: `{plan['axis']}`; {progress}"]
+    if rows:
+        splits = Counter(split for split, _ in {(row["split"], row["concept"]) for row in rows})
+        concepts = ", ".join(f"{count} {split}" for split, count in sorted(splits.items()))
+        seconds = sum(record["wall_seconds"] for record in done)
+        lines += [
+            f"- device: {named('device')}; seeds: {named('seed')}; concepts: {concepts}",
+            f"- feature set of FID: **{named('feature_set')}**",
+            f"- measured: {'along the fine-tuning budget' if plan['finetune'] else 'at step 0, without fine-tuning'}",
+            f"- wall time: {seconds:.0f} s, which leaves out artifacts that earlier runs had built",
+        ]
+    return lines
+
+
+def readings(table: Rows, rows: dict[str, Results]) -> list[str]:
+    """One line per base, split and way of ours to start: where it closes most and least, beside the best rival at its best.
+
+    rows: value -> its results.
+    """
+    lines = []
+    for base, split in dict.fromkeys((row["base"], row["split"]) for row in table):
+        group = [row for row in table if (row["base"], row["split"]) == (base, split)]
+        head = f"{split.replace('_', ' ')}, base {base}:"
+        known = [row for row in group if ours(row["method"]) and row["gap_closed"] is not None]
+        if not known:
+            lines.append(f"{head} no gap to close, the trained LoRAs gain nothing over zero.")
+        for way in ordered(ours(row["method"]) for row in known):
+            lines.append(f"{head} {_reading(group, rows, way)}.")
+    return lines
+
+
+def _reading(group: Rows, rows: dict[str, Results], way: str) -> str:
+    """What one of our ways to start closes, in one sentence; group: the table's rows of one base and split."""
+    known = [row for row in group if ours(row["method"]) == way and row["gap_closed"] is not None]
+    best, worst = (choose(known, key=lambda row: row["gap_closed"]) for choose in (max, min))
+    name = "the weight generator" if way == OURS else label(way)
+    line = f"{name} closes {_closed(best)} of the gap at {best['value']}"
+    if number(best["gap_closed"]) == number(worst["gap_closed"]):
+        line += ", and to two decimals as much at every other value" if len(known) > 1 else ""
+    else:
+        line += f", its best, and {_closed(worst)} at {worst['value']}, its worst; {_difference(rows, best, worst)}"
+    skipped = (START, CEILING, FROM_SCRATCH)
+    rivals = [
+        row
+        for row in group
+        if row["value"] == best["value"]
+        and not ours(row["method"])
+        and row["method"] not in skipped
+        and row["gap_closed"] is not None
+    ]
+    if rivals:
+        rival = max(rivals, key=lambda row: row["gap_closed"])
+        line += f"; the best of its rivals at {best['value']}, {label(rival['method'])}, closes {_closed(rival)}"
+    return line
+
+
+def _closed(row: dict[str, Any]) -> str:
+    low, high = row["gap_closed_low"], row["gap_closed_high"]
+    value = number(row["gap_closed"])
+    return value if low is None else f"{value} [{number(low)}, {number(high)}]"
+
+
+def _difference(rows: dict[str, Results], best: dict[str, Any], worst: dict[str, Any]) -> str:
+    pair = [(collect(rows[row["value"]])[row["base"], row["split"]], row["method"]) for row in (best, worst)]
+    value, low, high = gap_difference(*pair)
+    return f"paired difference {number(value)} [{number(low)}, {number(high)}]"
+
+
+def _markdown(table: Rows, plan: dict[str, Any]) -> str:
+    header = [plan["axis"], "base", "split", "method", "gap closed (L1)", "gap closed (log FID)"]
+    header += ["FID start", "L1 start", "generation (s)", "denoiser (s)", "blocks"]
+    header += ["FID end", "seconds"] if plan["finetune"] else []
+    body = []
+    for row in table:
+        cells = [
+            row["value"],
+            row["base"],
+            row["split"].replace("_", " "),
+            f"**{label(row['method'])}**" if ours(row["method"]) else label(row["method"]),
+            _closed(row),
+            number(row["gap_closed_fid"]),
+            number(row["fid_start"], ".4g"),
+            number(row["l1_start"], ".4f"),
+            number(row["generation_seconds"], ".3f"),
+            number(row["denoiser_seconds"], ".0f"),
+            number(row["blocks"], "d"),
+        ]
+        ends = [number(row["fid_end"], ".4g"), number(row["seconds"], ".1f")] if plan["finetune"] else []
+        body.append(cells + ends)
+    return markdown_table(header, body)

@@ -1,0 +1,102 @@
+"""What a study's finished values add up to: table.csv, figure.png and README.md."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from experiments.sweeps.study_readme import readme
+from weightgen.evaluation.results import ResultRow, read_results, write_table
+from weightgen.evaluation.study_plots import study_figure
+from weightgen.evaluation.summary import collect, summarize
+
+PLAN = "plan.json"
+SUMMARISED = (
+    "base",
+    "split",
+    "method",
+    "concepts",
+    "seeds",
+    "gap_closed",
+    "gap_closed_low",
+    "gap_closed_high",
+    "gap_closed_fid",
+    "fid_start",
+    "l1_start",
+    "fid_end",
+    "seconds",
+)
+TABLE_COLUMNS = ("experiment", "axis", "value", *SUMMARISED, "generation_seconds", "denoiser_seconds", "blocks")
+Rows = list[dict[str, Any]]
+
+
+def file_name(name: str) -> str:
+    """A label as the name of a file."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+
+
+def finished(folder: Path) -> tuple[dict[str, Any], Rows, Rows]:
+    """plan.json, and of its values the records of those that are done and of those that could not be had.
+
+    A record of other settings than the plan's belongs to an earlier command and does not count.
+    """
+    plan = json.loads((folder / PLAN).read_text())
+    records = []
+    for known in plan["values"]:
+        path = folder / "runs" / f"{file_name(known['label'])}.json"
+        record = json.loads(path.read_text()) if path.exists() else None
+        if record and (record["value"], record["settings"]) == (known["value"], plan["settings"]):
+            records.append(record)
+    done = [record for record in records if record["status"] == "done"]
+    return plan, done, [record for record in records if record["status"] == "absent"]
+
+
+def state(folder: Path) -> str:
+    """ "done, 3 of 3", "partial, 1 of 3", each with what could not be had."""
+    plan, done, absent = finished(folder)
+    count = len(plan["values"])
+    word = "done" if done and len(done) + len(absent) == count else "partial"
+    missing = f" ({', '.join(record['label'] for record in absent)} could not be had)" if absent else ""
+    return f"{word}, {len(done)} of {count}{missing}"
+
+
+def table_rows(plan: dict[str, Any], record: dict[str, Any], rows: list[ResultRow]) -> Rows:
+    """One row per base, split and method of one value. generation_seconds: mean time to the initial weights, text
+    encoding included; denoiser_seconds and blocks (K) where the method has a denoiser."""
+    runs = collect(rows)
+    table = []
+    for row in summarize(rows):
+        starts = [curve.start for curve in runs[row["base"], row["split"]][row["method"]].values()]
+        facts = record["bases"].get(row["base"], {"denoised": []})
+        denoised = row["method"] in facts["denoised"]
+        table.append(
+            {"experiment": plan["recipe"], "axis": plan["axis"], "value": record["label"]}
+            | {name: row[name] for name in SUMMARISED}
+            | {
+                "generation_seconds": statistics.fmean(start["train_seconds"] for start in starts),
+                "denoiser_seconds": facts["denoiser_seconds"] if denoised else None,
+                "blocks": facts["blocks"] if denoised else None,
+            }
+        )
+    return table
+
+
+def gather(folder: Path) -> None:
+    """Write table.csv, figure.png and README.md from the values finished so far."""
+    with FileLock(folder / ".gather.lock"):
+        plan, done, absent = finished(folder)
+        rows = {r["label"]: read_results(folder / "runs" / f"{file_name(r['label'])}.csv") for r in done}
+        table = [row for record in done for row in table_rows(plan, record, rows[record["label"]])]
+        if table:
+            write_table(folder / "table.csv", TABLE_COLUMNS, table)
+            study_figure(table, folder / "figure.png", plan["axis"], f"{plan['study']} ({plan['recipe']})")
+        else:
+            for stale in ("table.csv", "figure.png"):
+                (folder / stale).unlink(missing_ok=True)
+        text = readme(plan, state(folder), done, absent, rows, table)
+        temporary = folder / ".README.md.part"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / "README.md")

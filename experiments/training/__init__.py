@@ -1,0 +1,1 @@
+"""Fitting one module inside an artifact folder."""

@@ -1,0 +1,74 @@
+"""What a killed stage goes on from."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from weightgen.artifacts import write_json
+
+STEPS = "steps.json"  # in a checkpoint that is a folder
+
+
+class AfterStep(pl.Callback):
+    """Calls `after_step` with the number of steps done, once a batch, in however many parts it came."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        step, part = divmod(args[-1] + 1, trainer.accumulate_grad_batches)
+        if part == 0:
+            self.after_step(trainer, module, step)
+
+
+class Checkpoints(AfterStep):
+    """Every `every` batches the whole trainer state replaces `path`, atomically."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+        self.done = 0
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_done"] = self.done
+        checkpoint["parts"] = trainer.accumulate_grad_batches
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Lightning counts the parts of batches: a run may go on with another strategy.accumulate."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        was, now = checkpoint.get("parts", 1), trainer.accumulate_grad_batches
+        for counts in (progress["total"], progress["current"]):
+            for name, count in counts.items():  # `completed` lags: a checkpoint is saved before it counts the batch
+                lag = int(name == "completed")
+                counts[name] = (count + lag) * now // was - lag
+
+    def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
+        self.done = step
+        if step % self.every == 0:
+            temporary = self.path.with_suffix(".tmp")
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                replace(temporary, self.path, step)
+
+
+def replace(temporary: Path, path: Path, step: int) -> None:
+    """`path` is `temporary` from now on. DeepSpeed's are folders, which have no atomic replacement: `resumable` finds the
+    old one if we are killed in between."""
+    if temporary.is_dir():
+        write_json(temporary / STEPS, step)
+        old = path.with_suffix(".old")
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+    temporary.replace(path)
+
+
+def resumable(path: Path) -> tuple[Path, int] | None:
+    """The checkpoint to go on from, and how many steps it has done; None if there is none."""
+    for saved in (path, path.with_suffix(".old")):
+        if saved.is_dir():
+            return saved, json.loads((saved / STEPS).read_text())
+        if saved.exists():
+            return saved, torch.load(saved, weights_only=True, mmap=True)["batches_done"]
+    return None

@@ -1,0 +1,225 @@
+"""Photos: disjoint ground for train and test, every mode Pillow knows, errors that name the file."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from weightgen.data.photos.decoding import decode_photo
+from weightgen.data.photos.sources import BundledPhotos, FolderPhotos
+from weightgen.errors import DataError
+
+
+def flat(path, colour, size=(40, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten photos of one colour each: a crop tells its photo."""
+    for i in range(10):
+        flat(tmp_path / "photos" / f"sub{i % 2}" / f"{i}.png", (i * 20, 100, 7))
+    return tmp_path / "photos"
+
+
+def colours(crops):
+    return {tuple(crop[:, 0, 0].tolist()) for crop in crops}
+
+
+def test_bundled_shapes_names_and_attribution():
+    photos = BundledPhotos(16, train=7, test=3).load()
+    assert photos.train.shape == (7, 3, 16, 16)
+    assert photos.test.shape == (3, 3, 16, 16)
+    assert photos.train.dtype == photos.test.dtype == torch.uint8
+    assert photos.names[:3] == photos.names[7:] == ("astronaut.png", "coffee.png", "chelsea.png")
+    assert photos.names[6] == "astronaut.png"
+    for credit in ("NASA", "danielbuechele", "vultilion", "CC BY 2.0"):
+        assert credit in photos.attribution
+
+
+def test_bundled_train_and_test_ground_is_disjoint(monkeypatch):
+    """On photos whose pixels say left or right of two thirds, no crop sees the other side."""
+    halves = np.zeros((60, 90, 3), np.uint8)
+    halves[:, 60:] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(halves).save(buffer, "png")
+    monkeypatch.setattr(BundledPhotos, "_read", lambda self: [("halves.png", buffer.getvalue())])
+    photos = BundledPhotos(16, train=40, test=40, min_scale=0.5).load()
+    assert photos.train.max() == 0
+    assert photos.test.min() == 255
+
+
+def test_bundled_is_deterministic_nested_and_seeded():
+    few, many = BundledPhotos(16, 4, 2).load(), BundledPhotos(16, 9, 2).load()
+    assert torch.equal(few.train, many.train[:4])
+    assert torch.equal(few.test, many.test)
+    assert not torch.equal(few.train, BundledPhotos(16, 4, 2, seed=1).load().train)
+    assert BundledPhotos(16, 4, 2).fingerprint() == BundledPhotos(32, 9, 1, seed=5).fingerprint()
+
+
+def test_min_scale_one_takes_the_whole_short_side(tmp_path):
+    ramp = np.repeat(np.arange(64, dtype=np.uint8)[:, None] * 4, 64, 1)
+    for shift in (0, 1):  # two distinct photos
+        Image.fromarray(ramp + np.uint8(shift)).save(tmp_path / f"{shift}.png")
+    photos = FolderPhotos(tmp_path, 64, train=1, test=1, min_scale=1.0).load()
+    (train,), (test,) = photos.train, photos.test
+    assert {train[0, 0, 0].item(), test[0, 0, 0].item()} == {0, 1}
+    assert train[0, :, 5].tolist() in ([4 * i for i in range(64)], [4 * i + 1 for i in range(64)])
+
+
+def test_folder_train_and_test_share_no_photo(folder):
+    photos = FolderPhotos(folder, 16, train=25, test=12).load()
+    assert photos.train.shape == (25, 3, 16, 16)
+    assert photos.test.shape == (12, 3, 16, 16)
+    assert not colours(photos.train) & colours(photos.test)
+    assert len(colours(photos.train) | colours(photos.test)) == 10  # more crops than photos: all are used
+    for crop, name in zip(torch.cat([photos.train, photos.test]), photos.names, strict=True):
+        assert crop[0, 0, 0] == 20 * int(name.split("/")[1][0])
+
+
+def test_folder_split_follows_content_not_names(folder, tmp_path):
+    before = FolderPhotos(folder, 16, 8, 4)
+    renamed = tmp_path / "renamed"
+    for i, path in enumerate(sorted(folder.rglob("*.png"), reverse=True)):
+        shutil.copy(path, flat(renamed / f"x{i}.png", 0))
+    shutil.copy(renamed / "x0.png", renamed / "copy.png")
+    after = FolderPhotos(renamed, 16, 8, 4)
+    assert torch.equal(before.load().train, after.load().train)
+    assert torch.equal(before.load().test, after.load().test)
+    assert before.fingerprint() == after.fingerprint()
+
+
+def test_folder_split_of_old_photos_survives_new_ones(folder):
+    old = colours(FolderPhotos(folder, 16, 30, 30).load().test)
+    for i in range(5):
+        flat(folder / f"new{i}.png", (9, 9, i))
+    assert old == {c for c in colours(FolderPhotos(folder, 16, 30, 30).load().test) if c[1] == 100}
+
+
+def test_fingerprint_changes_with_content(folder):
+    before = FolderPhotos(folder, 16, 8, 4).fingerprint()
+    flat(folder / "sub0" / "0.png", (255, 0, 0))
+    assert FolderPhotos(folder, 16, 8, 4).fingerprint() != before
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_two_photos_always_give_one_each(tmp_path, fraction):
+    flat(tmp_path / "a.png", (1, 1, 1))
+    flat(tmp_path / "b.png", (2, 2, 2))
+    photos = FolderPhotos(tmp_path, 16, 3, 3, test_fraction=fraction).load()
+    assert len(colours(photos.train)) == len(colours(photos.test)) == 1
+    assert colours(photos.train) != colours(photos.test)
+
+
+def test_folder_follows_links_once_and_leaves_loops_and_hidden_files(folder, tmp_path):
+    flat(tmp_path / "elsewhere" / "linked.png", (255, 255, 255))
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "sub0" / "loop").symlink_to(folder)
+    (folder / "._0.jpg").write_bytes(b"resource fork")
+    (folder / "notes.txt").write_text("no photo")
+    names = set(FolderPhotos(folder, 16, 50, 50).load().names)
+    assert len(names) == 11
+    assert "link/linked.png" in names
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
+def test_every_mode_becomes_rgb(mode, tmp_path):
+    suffix = "tif" if mode in ("CMYK", "YCbCr", "I", "F") else "png"
+    if mode in ("I;16", "I"):
+        photo = Image.fromarray(np.full((20, 20), 51 * 257, np.uint16 if mode == "I;16" else np.int32))
+    elif mode == "F":
+        photo = Image.fromarray(np.full((20, 20), 0.2, np.float32))
+    else:
+        photo = Image.new("RGB", (20, 20), (51, 51, 51)).convert(mode, dither=Image.Dither.NONE)
+    assert photo.mode == mode
+    photo.save(tmp_path / f"x.{suffix}")
+    decoded = decode_photo(tmp_path / f"x.{suffix}")
+    assert decoded.mode == "RGB"
+    expected = 0 if mode == "1" else 51
+    assert all(abs(channel - expected) <= 1 for channel in decoded.getpixel((3, 3)))
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert decode_photo(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+    palette = Image.new("P", (20, 20), 0)
+    palette.putpalette([0, 0, 255])
+    palette.save(tmp_path / "clear.gif", transparency=0)
+    assert decode_photo(tmp_path / "clear.gif").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to the right
+    flat(tmp_path / "turned.jpg", (9, 9, 9), size=(40, 30), exif=exif)
+    assert decode_photo(tmp_path / "turned.jpg").size == (30, 40)
+
+
+def truncated(path):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+def corrupt(path):
+    path.write_bytes(b"these are not the pixels you are looking for")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def tiny(path):
+    flat(path, (1, 2, 3), size=(400, 7))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(truncated, "truncated"), (corrupt, "decoded"), (empty, "decoded"), (tiny, "400 x 7 px")]
+)
+def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason):
+    spoil(folder / "bad.jpg")
+    with pytest.raises(DataError, match=rf"bad\.jpg.*{reason}.*photos\.skip_bad=true"):
+        FolderPhotos(folder, 16, 20, 20).load()
+    lenient = FolderPhotos(folder, 16, 20, 20, skip_bad=True)
+    photos = lenient.load()
+    lenient.load()
+    assert len(set(photos.names)) == 10
+    ((path, told),) = lenient.skipped
+    assert path == folder / "bad.jpg"
+    assert reason in told
+
+
+def test_broken_link_is_named(folder):
+    (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
+        FolderPhotos(folder, 16, 2, 2).fingerprint()
+
+
+def test_missing_empty_and_single_photo_folders(tmp_path):
+    with pytest.raises(DataError, match="not a folder"):
+        FolderPhotos(tmp_path / "nowhere", 16, 1, 1).load()
+    with pytest.raises(DataError, match="no images"):
+        FolderPhotos(tmp_path, 16, 1, 1).load()
+    flat(tmp_path / "a.png", 0)
+    flat(tmp_path / "copy.png", 0)
+    with pytest.raises(DataError, match="1 usable distinct"):
+        FolderPhotos(tmp_path, 16, 1, 1).load()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"size": 8}, "size"),
+        ({"train": 0}, "train=0"),
+        ({"min_scale": 0}, "min_scale"),
+        ({"test_fraction": 1.0}, "test_fraction"),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, arguments, named):
+    with pytest.raises(DataError, match=named):
+        FolderPhotos(tmp_path, **{"size": 16, "train": 1, "test": 1, **arguments})

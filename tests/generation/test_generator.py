@@ -1,0 +1,175 @@
+"""A saved generator is the generator: one prompt, one translator, bit for bit; and no foreign code runs."""
+
+import json
+
+import pytest
+import torch
+
+from weightgen.diffusion.joint import JointTransformer
+from weightgen.diffusion.sampler import Sampler, make_scheduler
+from weightgen.errors import DataError, MissingArtifact, WeightgenError
+from weightgen.generation.generator import BlockGenerator, WeightGenerator, build
+from weightgen.text.encoders import MiniLMTextEncoder
+from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state
+from weightgen.translation.training import translate
+from weightgen.weights import BlockLayout, Normalizer
+
+SIZE = 128
+LORA = {"ranks": {"down": 2, "up": 1, "out": 1}, "alpha": 2.0, "train": "ab", "seed": 1}
+TRANSLATOR = {"text_dim": 384, "width": 8, "resnet_blocks": 1}
+PROMPT = "a mosaic in sepia tones"
+IMAGES = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A tiny generator with random weights everywhere, and the folder it was saved in."""
+    torch.manual_seed(0)
+    base = E2GANGenerator(**TRANSLATOR)
+    state = lora_state(inject_lora(base, LoraSpec(**LORA)))
+    layout = BlockLayout({name: tuple(weight.shape) for name, weight in state.items()}, SIZE)
+    denoiser_options = {"block_size": SIZE, "blocks": layout.blocks, "text_dim": 384, "width": 16, "layers": 1}
+    denoiser = JointTransformer(**denoiser_options).eval()
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.1)
+    normalizer = Normalizer(
+        0.1 * torch.randn(layout.blocks, SIZE) * layout.valid(), torch.full((layout.blocks, SIZE), 0.1)
+    )
+    blocks = BlockGenerator(denoiser, Sampler(make_scheduler("sample")), layout, normalizer)
+    generator = WeightGenerator(base, LoraSpec(**LORA), blocks, MiniLMTextEncoder(16))
+    folder = tmp_path_factory.mktemp("generator") / "new" / "folder"
+    generator.save(
+        folder,
+        {
+            "translator": {"_target_": "weightgen.translation.E2GANGenerator", **TRANSLATOR},
+            "denoiser": {"_target_": "weightgen.diffusion.joint.JointTransformer", **denoiser_options},
+            "text_encoder": {"_target_": "weightgen.text.encoders.MiniLMTextEncoder", "max_length": 16},
+            "lora": LORA,
+            "prediction": "sample",
+            "steps": 1,
+        },
+    )
+    return generator, folder
+
+
+def test_loading_gives_bit_identical_translators(saved):
+    generator, folder = saved
+    loaded = WeightGenerator.load(str(folder))
+    for prompt, seed in ((PROMPT, 0), ("ein Bild in Türkis, 青い", 3)):
+        ours, theirs = generator(prompt, seed), loaded(prompt, seed)
+        for name, weight in lora_state(ours.model).items():
+            assert torch.equal(lora_state(theirs.model)[name], weight)
+        assert torch.equal(theirs(IMAGES), ours(IMAGES))
+
+
+def test_everything_is_in_plain_json_and_safetensors(saved):
+    _, folder = saved
+    assert {file.name for file in folder.iterdir()} == {
+        "generator.json",
+        "base.safetensors",
+        "denoiser.safetensors",
+        "normalizer.safetensors",
+    }
+
+
+def test_prompt_and_seed_determine_the_weights(saved):
+    generator, _ = saved
+    first = generator(PROMPT)(IMAGES)
+    torch.rand(3)
+    assert torch.equal(generator(PROMPT)(IMAGES), first)
+    assert not torch.equal(generator(PROMPT, seed=1)(IMAGES), first)
+    assert not torch.equal(generator("an ink drawing in teal")(IMAGES), first)
+
+
+def test_a_denoiser_that_predicts_0_gives_the_zoos_mean(saved):
+    generator, _ = saved
+    silent = JointTransformer(SIZE, generator.blocks.layout.blocks, 384, width=16, layers=1)  # starts at 0
+    blocks = BlockGenerator(silent, generator.blocks.sampler, generator.blocks.layout, generator.blocks.normalizer)
+    text = generator.encoder.encode([PROMPT, "an ink drawing in teal"])
+    out = blocks(text, torch.Generator().manual_seed(0))
+    assert torch.equal(out, generator.blocks.normalizer.mean.expand(2, -1, -1))
+
+    translator = WeightGenerator(generator.base, generator.lora, blocks, generator.encoder)(PROMPT)
+    model = inject_lora(generator.base, generator.lora)
+    load_lora_state(model, blocks.layout.from_blocks(generator.blocks.normalizer.mean))
+    text = generator.encoder.encode([PROMPT])
+    assert torch.equal(translator(IMAGES), translate(model, IMAGES, text.tokens, text.mask))
+
+
+def test_padding_stays_zero_and_concepts_may_share_a_batch(saved):
+    generator, _ = saved
+    text = generator.encoder.encode([PROMPT, "an ink drawing in teal"])
+    blocks = generator.blocks(text, torch.Generator().manual_seed(0))
+    valid = generator.blocks.layout.valid()
+    assert blocks.shape == (2, *valid.shape)
+    assert not bool(valid.all())
+    assert not blocks[:, ~valid].any()
+    alone = generator.blocks(text.select([0]), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(alone, blocks[:1], atol=1e-5, rtol=0)
+
+
+def test_images_come_back_as_the_kind_they_were(saved):
+    translator = saved[0](PROMPT)
+    as_bytes = translator(IMAGES)
+    as_floats = translator(IMAGES.float() / 255)
+    assert as_bytes.dtype == torch.uint8
+    assert as_floats.dtype == torch.float32
+    assert torch.equal((as_floats * 255).round().to(torch.uint8), as_bytes)
+    assert torch.equal(translator(IMAGES, batch_size=3), as_bytes)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 1, 16, 16), (2, 16, 16, 3)])
+def test_images_of_another_shape_are_refused(saved, shape):
+    with pytest.raises(DataError, match=r"wants \(N, 3, H, W\)"):
+        saved[0](PROMPT)(torch.zeros(shape))
+
+
+def test_an_image_size_the_net_cannot_halve_is_refused_or_kept(saved):
+    images = torch.zeros(1, 3, 18, 18, dtype=torch.uint8)
+    try:
+        assert saved[0](PROMPT)(images).shape == images.shape
+    except DataError as error:
+        assert "18" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n\t"])
+def test_a_blank_prompt_is_refused_with_an_example(saved, prompt):
+    with pytest.raises(DataError, match=r"blank.*a mosaic in sepia tones"):
+        saved[0](prompt)
+
+
+def test_a_folder_without_a_generator_names_the_make_target(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(MissingArtifact, match=r"holds no generator.json: run `make demo`"):
+            WeightGenerator.load(folder)
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "weightgenx.text.MiniLMTextEncoder", "torch.nn.Linear", "eval"]
+)
+def test_code_from_elsewhere_is_refused(tmp_path, target):
+    with pytest.raises(WeightgenError, match="not part of weightgen"):
+        build({"_target_": target, "command": "true"})
+    (tmp_path / "generator.json").write_text(json.dumps({"translator": {"_target_": target}}))
+    with pytest.raises(WeightgenError, match="not part of weightgen"):
+        WeightGenerator.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("weightgen.artifacts.write_json", {"content": "overwritten"}),  # a function of weightgen: writes files
+        ("weightgen.artifacts.Path", {}),  # a class of another package, seen through an import
+    ],
+)
+def test_a_function_or_a_foreign_class_behind_a_weightgen_module_is_refused(tmp_path, target, arguments):
+    if target.endswith("write_json"):
+        arguments = {**arguments, "path": tmp_path / "file"}
+    with pytest.raises(WeightgenError, match="not part of weightgen"):
+        build({"_target_": target, **arguments})
+
+
+def test_build_makes_what_the_description_says():
+    encoder = build({"_target_": "weightgen.text.encoders.MiniLMTextEncoder", "max_length": 16})
+    assert isinstance(encoder, MiniLMTextEncoder)
+    assert encoder.max_length == 16

@@ -1,0 +1,84 @@
+"""Function-space training: the gradient reaches the denoiser, the loss falls, batches depend on (seed, step) alone."""
+
+import pytorch_lightning as pl
+import torch
+
+from weightgen.diffusion.joint import JointTransformer
+from weightgen.diffusion.sampler import make_scheduler
+from weightgen.generation.through_base import FunctionBatches, FunctionSpaceModule
+from weightgen.translation import E2GANGenerator, LoraSpec
+from weightgen.translation.fleet.stacked_lora import StackedLora
+from weightgen.weights import BlockLayout, Normalizer
+
+TRAINER = {
+    "accelerator": "cpu",
+    "max_epochs": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+def parts(steps: int) -> tuple[FunctionSpaceModule, FunctionBatches]:
+    torch.manual_seed(0)
+    base = E2GANGenerator(8, width=8, heads=2)
+    stacked = StackedLora(base, LoraSpec({"down": 2, "transformer": 2, "up": 2, "out": 8}, alpha=4, train="b"))
+    layout = BlockLayout(stacked.shapes, 64)
+    blocks = 0.05 * torch.randn(4, layout.blocks, 64) * layout.valid()
+    normalizer = Normalizer.fit(blocks, layout.valid())
+    denoiser = JointTransformer(64, layout.blocks, 8, width=16, layers=1, heads=2, rank=4)
+    module = FunctionSpaceModule(
+        denoiser,
+        make_scheduler(),
+        stacked,
+        layout,
+        normalizer,
+        lambda p: torch.optim.Adam(p, 1e-2),
+        ema_decay=0.5,
+        warmup_steps=0,
+    )
+    sources = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    targets = [(sources.float() * share).byte() for share in (0.2, 0.4, 0.6, 0.8)]
+    own = normalizer.normalize(blocks)
+    batches = FunctionBatches(
+        sources,
+        targets,
+        own,
+        torch.randn(4, 3, 8),
+        torch.ones(4, 3, dtype=torch.bool),
+        [[0], [1], [2], [3]],
+        concepts=4,
+        photos=2,
+        steps=steps,
+    )
+    return module, batches
+
+
+def test_training_lowers_the_image_loss_and_leaves_the_base_alone() -> None:
+    module, batches = parts(40)
+    before = {name: p.clone() for name, p in module.stacked.named_parameters()}
+    losses = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *args) -> None:
+            losses.append(float(module.last_losses["train/l1"]))
+
+    pl.Trainer(**TRAINER, callbacks=[Watch()]).fit(module, batches)
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert all(torch.equal(p, before[name]) for name, p in module.stacked.named_parameters())
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(module.averaged.parameters(), parts(1)[0].averaged.parameters(), strict=True)
+    )
+
+
+def test_batches_pair_each_photo_with_its_own_concepts_edit() -> None:
+    _, batches = parts(3)
+    first, again = batches.batch(2), batches.batch(2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    ratio = first["target"].float().sum((1, 2, 3, 4)) / first["source"].float().sum((1, 2, 3, 4))
+    concept = [int(torch.isclose(batches.tokens, row).all((1, 2)).nonzero()) for row in first["tokens"]]
+    expected = torch.tensor([(0.2, 0.4, 0.6, 0.8)[c] for c in concept])
+    assert torch.allclose(ratio, expected, atol=0.01)
+    assert torch.equal(first["own"], batches.own[concept])

@@ -1,0 +1,223 @@
+"""The rivals of the weight generator, on zoos small enough to work out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import l1_loss
+
+from weightgen.errors import WeightgenError
+from weightgen.generation.pairs_loss import Evidence
+from weightgen.inits.base import WeightSpace
+from weightgen.inits.zoo import (
+    FewStepsInit,
+    GeneratedFewStepsInit,
+    NearestKInit,
+    NoisedNearestInit,
+    PcaGaussianInit,
+    Pix2PixZeroDistilledInit,
+    TextBaseInit,
+    combine,
+    principal,
+)
+from weightgen.text.encoders import TextFeatures
+from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state
+from weightgen.translation.lora import lora_parameters
+from weightgen.translation.training import to_signed
+from weightgen.weights import BlockLayout
+
+ZERO = torch.zeros(2, 2)
+A, B, C = (torch.tensor([[v, 2 * v], [-v, 0.0]]) for v in (0.0, 3.0, 6.0))  # last weight: padding
+
+
+def prompt(*pooled):
+    return TextFeatures(torch.zeros(1, 3, 4), torch.ones(1, 3, dtype=torch.bool), torch.tensor([pooled]))
+
+
+def three(**options):
+    """A, B, C at 0, 60 and 90 degrees in text space."""
+    half = math.sqrt(3) / 2
+    pooled = torch.tensor([[1.0, 0.0], [0.5, half], [0.0, 1.0]])
+    return WeightSpace(ZERO, torch.stack([A, B, C]), pooled, **options)
+
+
+def noise(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_combine_is_the_mean_plus_weighted_deviations():
+    blocks = three().blocks
+    torch.testing.assert_close(combine(blocks, torch.zeros(3)), B)
+    torch.testing.assert_close(combine(blocks, torch.tensor([0.0, 0.0, 1.0])), C)
+    torch.testing.assert_close(combine(blocks, torch.tensor([0.0, 0.0, 2.0])), 2 * C - B)
+
+
+def test_nearest_k_weights_by_softmax_of_the_cosine():
+    # cosines with the prompt at 0 degrees: 1, 1/2, 0
+    blocks = NearestKInit(k=2, temperature=0.5)(three(), prompt(1.0, 0.0), noise())
+    weight = math.exp(1) / (math.exp(1) + math.exp(2))  # of B: softmax of (2, 1)
+    torch.testing.assert_close(blocks, weight * B)
+    torch.testing.assert_close(NearestKInit(k=1)(three(), prompt(0.0, 1.0), noise()), C)
+    torch.testing.assert_close(NearestKInit(k=9, temperature=1e6)(three(), prompt(0.0, 1.0), noise()), B)
+
+
+def test_noise_has_a_tenth_of_each_weights_own_deviation():
+    draws = torch.stack([NoisedNearestInit(0.1)(three(), prompt(0.0, 1.0), noise(i)) for i in range(2000)])
+    rms = math.sqrt(6)  # of 0, 3, 6 around 3
+    expected = 0.1 * rms * torch.tensor([[1.0, 2.0], [1.0, 0.0]])
+    torch.testing.assert_close(draws.std(0), expected, rtol=0.1, atol=0)
+    torch.testing.assert_close(draws.mean(0), C, rtol=0.02, atol=1e-6)
+    assert bool((draws[:, 1, 1] == 0).all())
+    torch.testing.assert_close(NoisedNearestInit(0.0)(three(), prompt(0.0, 1.0), noise()), C)
+
+
+def test_principal_components_rebuild_the_zoo():
+    blocks = torch.randn(5, 3, 4, generator=noise())
+    mixing, deviations = principal(blocks, 99)
+    assert mixing.shape == (5, 4)  # five centred sets span four dimensions
+    expected = torch.linalg.svdvals((blocks - blocks.mean(0)).flatten(1).double())[:4] / 2
+    torch.testing.assert_close(deviations, expected)
+    for i in range(5):
+        torch.testing.assert_close(combine(blocks, 4 * mixing @ mixing[i]), blocks[i], rtol=1e-4, atol=1e-5)
+
+
+def test_pca_draws_have_the_zoos_mean_and_covariance():
+    blocks = torch.randn(4, 1, 3, generator=noise()) * torch.tensor([3.0, 1.0, 0.2])
+    space = WeightSpace(ZERO, blocks, torch.eye(4))
+    g = noise(1)
+    draws = torch.stack([PcaGaussianInit(8)(space, prompt(1.0, 0.0), g) for _ in range(6000)])[:, 0]
+    torch.testing.assert_close(draws.mean(0), blocks.mean(0)[0], rtol=0, atol=0.15)
+    torch.testing.assert_close(draws.T.cov(), blocks[:, 0].T.cov(), rtol=0.08, atol=0.1)
+    first = torch.stack([PcaGaussianInit(1)(space, prompt(1.0, 0.0), g) for _ in range(50)])[:, 0]
+    assert torch.linalg.matrix_rank(first - first.mean(0), atol=1e-3) == 1
+
+
+@pytest.mark.parametrize("blocks", [torch.stack([A]), torch.stack([B, B, B])])
+def test_a_zoo_without_variation_gives_its_only_set(blocks):
+    space = WeightSpace(ZERO, blocks, torch.eye(2)[:1].expand(len(blocks), -1))
+    for init in (NearestKInit(), NoisedNearestInit(), PcaGaussianInit()):
+        torch.testing.assert_close(init(space, prompt(1.0, 0.0), noise()), blocks[0])
+
+
+def test_what_the_pipeline_reads_off_the_classes():
+    assert TextBaseInit.needs == "base"
+    assert TextBaseInit.base == "all"
+    assert torch.equal(TextBaseInit()(three(), prompt(1.0, 0.0), noise()), ZERO)
+    assert Pix2PixZeroDistilledInit.needs == "scratch"
+    assert Pix2PixZeroDistilledInit.scratch == "distilled"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NearestKInit(k=0),
+        lambda: NearestKInit(temperature=0.0),
+        lambda: PcaGaussianInit(0),
+        lambda: FewStepsInit(steps=0),
+        lambda: FewStepsInit(pairs=0),
+    ],
+)
+def test_senseless_options_are_named(make):
+    with pytest.raises(WeightgenError, match="init"):
+        make()
+
+
+# Evidence
+
+
+def evidence(train="ab", pairs=3, rule=1):
+    torch.manual_seed(0)
+    base = E2GANGenerator(text_dim=6, width=8)
+    model = inject_lora(base, LoraSpec({"down": 1, "transformer": 1, "up": 2, "out": 1}, 4.0, train))
+    layout = BlockLayout({name: tuple(w.shape) for name, w in lora_state(model).items()}, 64, rule)
+    text = TextFeatures(torch.randn(1, 4, 6), torch.tensor([[True, True, True, False]]), torch.ones(1, 1))
+    images = torch.randint(0, 256, (2, pairs, 3, 8, 8), dtype=torch.uint8)
+    return Evidence(images[0], images[1], model, layout, text)
+
+
+def plain_loss(seen):
+    """L1 of the peft model with its own factors."""
+    prompt = seen.text.tokens.expand(len(seen), -1, -1), seen.text.mask.expand(len(seen), -1)
+    return l1_loss(seen.model(to_signed(seen.source), *prompt), to_signed(seen.target))
+
+
+@pytest.mark.parametrize(("train", "rule"), [("ab", 1), ("ab", 3), ("b", 2)])
+def test_evidence_gradient_is_autograds_on_the_peft_model(train, rule):
+    seen = evidence(train, rule=rule)
+    blocks = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
+    before = lora_state(seen.model)
+    with torch.no_grad():  # where inits are called
+        loss, gradient = seen.loss_and_gradient(blocks)
+    assert all(torch.equal(before[name], weight) for name, weight in lora_state(seen.model).items())
+    load_lora_state(seen.model, seen.layout.from_blocks(blocks))
+    expected = plain_loss(seen)
+    parameters = lora_parameters(seen.model)
+    gradients = torch.autograd.grad(expected, list(parameters.values()))
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(
+        gradient, seen.layout.to_blocks(dict(zip(parameters, gradients, strict=True))), rtol=1e-4, atol=1e-7
+    )
+    assert bool((gradient[~seen.layout.valid()] == 0).all())
+
+
+def test_few_steps_are_adam_on_the_peft_models_own_factors():
+    seen = evidence(pairs=5)
+    zero = seen.layout.to_blocks(lora_state(seen.model))
+    init = FewStepsInit(steps=4, pairs=3, rate=0.02, betas=(0.5, 0.99))
+    with torch.no_grad():
+        blocks = init(WeightSpace(zero, evidence=seen), seen.text, noise())
+    few = seen.first(3)
+    optimizer = torch.optim.Adam(lora_parameters(few.model).values(), 0.01, (0.5, 0.99))
+    start = float(plain_loss(few).detach())
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = plain_loss(few)
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = 0.02 * float(loss.detach())
+        optimizer.step()
+    torch.testing.assert_close(blocks, few.layout.to_blocks(lora_state(few.model)), rtol=0, atol=1e-5)
+    assert float(few.loss(blocks)) < start
+    assert float((blocks - zero).abs().max()) > 0.02
+
+
+class Answer:
+    """A weight generator that gives known blocks, seen once."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def __call__(self, text, noise):
+        return self.blocks[None]
+
+
+def test_steps_from_the_generated_set_are_adams_from_there():
+    seen = evidence(pairs=4)
+    generated = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
+    before = generated.clone()
+    space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated))
+    one = GeneratedFewStepsInit(steps=1, pairs=2, rate=0.02)(space, seen.text, noise())
+    loss, gradient = seen.first(2).loss_and_gradient(generated)
+    # Adam's first step is its rate times the gradient's sign, whatever the betas.
+    expected = generated - 0.02 * loss * gradient / (gradient.abs() + 1e-8)
+    torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)
+    assert torch.equal(generated, before)  # the generator's own stay
+    assert GeneratedFewStepsInit.needs == "generator_and_pairs"
+
+
+def test_evidence_refuses_what_does_not_fit():
+    seen = evidence()
+    with pytest.raises(WeightgenError, match=r"4 pairs.*there are 3"):
+        seen.first(4)
+    with pytest.raises(WeightgenError, match="at least one pair"):
+        Evidence(seen.source[:0], seen.target[:0], seen.model, seen.layout, seen.text)
+    with pytest.raises(WeightgenError, match="uint8"):
+        Evidence(seen.source.float(), seen.target, seen.model, seen.layout, seen.text)
+    other = BlockLayout({**seen.layout.shapes, "extra.A": (2, 2)}, 64)
+    with pytest.raises(WeightgenError, match=r"extra\.A"):
+        Evidence(seen.source, seen.target, seen.model, other, seen.text)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"pairs": 0}, {"rate": 0.0}])
+def test_few_steps_want_positive_numbers(bad):
+    with pytest.raises(WeightgenError, match=r"init\.rate"):
+        FewStepsInit(**bad)

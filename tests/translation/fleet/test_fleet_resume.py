@@ -1,0 +1,223 @@
+"""A fleet survives a kill, a full memory and refusals; its batches are those of solo runs."""
+
+import copy
+import io
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+# at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
+from fleet_cases import (
+    ADAM,
+    BATCH,
+    NAMES,
+    PROMPTS,
+    SEEDS,
+    TWENTY,
+    assert_solo,
+    base,
+    data,
+    discriminator,
+    fleet,
+    run,
+    spec,
+    trainer,
+)
+
+from weightgen.data.fleet_batches import FleetBatches
+from weightgen.data.pairs import PairBatches
+from weightgen.errors import WeightgenError
+from weightgen.translation import UNetGenerator, inject_lora, lora_state
+from weightgen.translation.fleet.stacked_discriminator import FORMS, StackedDiscriminator
+from weightgen.translation.fleet.training import FleetModule, FleetSteps
+
+
+def resumed(module: FleetModule, steps: dict[str, int], **options):
+    """A new fleet of `steps` that goes on from `module`, through a file."""
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    again, results = fleet(steps, **options)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    return again, results
+
+
+def test_resumed_equals_uninterrupted():
+    steps = {"red": 4, "green": 9, "blue": 8}
+    whole, expected = fleet(steps, size=2)
+    run(whole)
+    part, before = fleet(steps, size=2)
+    for step in range(6):
+        part.training_step(step, step)
+    again, after = resumed(part, steps, size=2)
+    assert again.fleet_step == 6
+    run(again)
+    assert list(before) == ["red"]
+    assert list(after) == ["green", "blue"]
+    for name, result in (before | after).items():
+        for factor, weight in result.state.items():
+            assert torch.equal(weight, expected[name].state[factor])
+
+
+def test_resumed_without_a_concept_that_has_become_an_artifact():
+    part, _ = fleet({"red": 9, "green": 9}, size=1)
+    for step in range(3):
+        part.training_step(step, step)
+    again, results = resumed(part, {"blue": 4, "green": 5})
+    run(again)
+    assert_solo(results, {"green": 5, "blue": 4})
+
+
+def test_a_trainer_resumes_from_its_checkpoint(tmp_path):
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
+            if batch_index == 2:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+                trainer.should_stop = True
+
+    steps = {"red": 4, "blue": 5}
+    part, _ = fleet(steps)
+    first = trainer()
+    first.callbacks.append(Stop())
+    first.fit(part, FleetSteps(part))
+    again, results = fleet(steps)
+    trainer().fit(again, FleetSteps(again, start=3), ckpt_path=tmp_path / "last.ckpt")
+    assert again.fleet_step == 5
+    assert_solo(results, steps)
+
+
+def test_out_of_memory_parks_half_and_changes_nothing():
+    class Small(FleetBatches):
+        def batch(self, concepts, steps, device=None):
+            if len(concepts) > room["concepts"]:
+                raise torch.OutOfMemoryError("no")
+            return super().batch(concepts, steps, device)
+
+    room = {"concepts": 3}
+    steps = {"red": 6, "green": 5, "blue": 4}
+    module, results = fleet(steps)
+    module.batches.__class__ = Small
+    module.training_step(0, 0)
+    room["concepts"] = 1
+    run(module)
+    assert module.roster.size == 1
+    assert_solo(results, steps)
+    room["concepts"] = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        run(fleet(steps, batches=module.batches)[0])
+
+
+def test_running_out_of_memory_between_the_two_updates_undoes_the_first(monkeypatch):
+    from weightgen.translation.fleet import training as module_under_test
+
+    steps = {"red": 4, "green": 4}
+    module, results = fleet(steps)
+    real, calls = module_under_test.generator_loss, []
+
+    def once(logits):
+        calls.append(len(logits))
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("no")
+        return real(logits)
+
+    monkeypatch.setattr(module_under_test, "generator_loss", once)
+    run(module)
+    assert module.roster.size == 1
+    assert_solo(results, steps)
+
+
+def test_a_concept_that_may_not_be_claimed_is_left_to_others():
+    asked = []
+
+    def claim(name: str) -> bool:
+        asked.append((name, module.fleet_step))
+        return name != "green"
+
+    steps = {"red": 4, "green": 5, "blue": 3}
+    module, results = fleet(steps, size=1, claim=claim)
+    assert module.remaining == 12
+    for step in range(2):
+        module.training_step(step, step)
+    assert module.remaining == 12 - 2
+    run(module)
+    assert asked == [("red", 0), ("green", 4), ("blue", 4)]
+    assert module.remaining == 0
+    assert_solo(results, {"red": 4, "blue": 3})
+
+
+def test_concepts_may_start_from_their_own_factors():
+    steps = {"green": 6, "blue": 6}
+    states = {n: lora_state(inject_lora(base(), spec("ab", NAMES.index(n), own=True))) for n in steps}
+    module, results = fleet(steps, "ab", lora=states.__getitem__)
+    run(module)
+    assert_solo(results, steps, train="ab", own=True)
+
+
+def test_batches_are_those_of_pair_batches():
+    module, _ = fleet(TWENTY)
+    photos, targets, tokens, mask = data()
+    drawn = module.batches.batch([2, 0, 1], [7, 0, 7])
+    for row, (concept, step) in enumerate([(2, 7), (0, 0), (1, 7)]):
+        alone = PairBatches(photos, [targets[concept]], tokens, mask, [PROMPTS[concept]], BATCH, SEEDS[concept]).batch(
+            step
+        )
+        for name, expected in alone.items():
+            assert torch.equal(drawn[name][row * BATCH : (row + 1) * BATCH], expected), name
+    assert drawn["source"].dtype == torch.uint8
+
+
+def test_only_the_fleets_targets_are_in_memory():
+    class Lazy:
+        def __getitem__(self, concept: int) -> torch.Tensor:
+            fetched.append(concept)
+            return data()[1][concept]
+
+    fetched: list[int] = []
+    photos, _, tokens, mask = data()
+    batches = FleetBatches(photos, Lazy(), tokens, mask, PROMPTS, BATCH)
+    for step in range(3):
+        batches.batch([0, 1], [step, step])
+    batches.batch([2, 1], [0, 3])
+    assert fetched == [0, 1, 2]
+    assert set(batches._resident) == {1, 2}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_stacked_discriminators_equal_separate_ones_with_their_gradients(form):
+    singles = [discriminator(name) for name in NAMES]
+    stacked = StackedDiscriminator(singles[0], form)
+    rows = torch.stack([stacked.pack(single) for single in singles]).requires_grad_()
+    source, image = torch.rand(2, 6, 3, 16, 16) * 2 - 1
+    logits = stacked(rows, source, image)
+    expected = torch.cat([m(s, x) for m, s, x in zip(singles, source.split(2), image.split(2), strict=True)])
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), rows)
+    expected.square().sum().backward()
+    for row, single in zip(gradient, singles, strict=True):
+        by_hand = torch.cat([p.grad.flatten() for p in single.parameters()])
+        torch.testing.assert_close(row, by_hand, atol=1e-3, rtol=1e-4)
+
+
+def test_refusals(monkeypatch):
+    with pytest.raises(ValueError, match="size"):
+        fleet(TWENTY, size=0)
+    with pytest.raises(ValueError, match="steps"):
+        fleet({"red": 0})
+    with pytest.raises(ValueError, match="unknown"):
+        fleet(TWENTY, form="other")
+    with pytest.raises(ValueError, match="vmap"):
+        StackedDiscriminator(UNetGenerator((4, 8)), "grouped")
+    norm = copy.deepcopy(base())
+    norm.extra = torch.nn.BatchNorm2d(3)
+    batches = fleet(TWENTY)[0].batches
+    with pytest.raises(ValueError, match="eval"):
+        FleetModule(norm.train(), spec("b"), TWENTY, batches, ADAM, print, size=1)
+    half = trainer()
+    monkeypatch.setattr(type(half), "precision", "16-mixed")
+    with pytest.raises(WeightgenError, match="16-mixed"):
+        half.fit(fleet(TWENTY)[0], range(1))
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    with pytest.raises(WeightgenError, match="Adam"):
+        FleetModule(base(), spec("b"), TWENTY, batches, sgd, print, size=1)

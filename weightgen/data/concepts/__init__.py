@@ -1,0 +1,1 @@
+"""Concepts: where prompts and their splits come from."""

@@ -1,0 +1,1 @@
+"""Pairs that exist already, as folders or data sets."""

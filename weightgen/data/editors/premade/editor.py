@@ -1,0 +1,181 @@
+"""Pairs that exist already: folders of the user's own, or a data set of images, edited images and prompts."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightgen.data.concepts.sources import SPLITS, Concept, slug
+from weightgen.data.editors.premade.dataset import PairDataset
+from weightgen.data.editors.premade.folders import Pair, PairReader, images_below
+from weightgen.data.hashing import FileMemory
+from weightgen.data.made import PARTS, MadePairs
+from weightgen.data.shares import assign, read_told
+from weightgen.errors import DataError
+
+VERSION = 1  # belongs into the key of everything made with this editor
+LEAST = {"train": 2, "test": 2}  # pairs: a mean and a spread of features need two
+
+
+class PremadePairs:
+    """Brings concepts and photos of its own: a folder a concept below `root`, or a data set grouped by its prompts.
+
+    A concept's prompt is the first line of its folder's prompt.txt, or what `concepts_csv` says, or the folder's name.
+    size: px; train, test: the most pairs of each part. test_fraction: share of the photos kept for testing, chosen by
+    their pixels, so that a photo is on one side in all concepts. splits: shares of the concepts, by a hash of their names;
+    seed: of that hash. concepts_csv: columns concept (a folder's name), prompt, split. Other options: PairReader's
+    and PairDataset's. cache: where a data set's pairs and the files' hashes are kept; None keeps no hashes.
+    """
+
+    version = VERSION
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        dataset: Mapping[str, Any] | None = None,
+        size: int = 64,
+        train: int = 96,
+        test: int = 48,
+        test_fraction: float = 0.3,
+        splits: Mapping[str, float] | None = None,
+        concepts_csv: str | Path | None = None,
+        seed: int = 0,
+        layout: str = "auto",
+        direction: str = "a_to_b",
+        source: str = "source",
+        target: str = "target",
+        cache: str | Path | None = None,
+    ) -> None:
+        name = (dataset or {}).get("name")
+        if (root is None) == (name is None):
+            raise DataError("editor=premade: say editor.root=<folder of pairs>, or editor.dataset.name=<data set>")
+        if not 0 < test_fraction < 1:
+            raise DataError(f"editor.test_fraction={test_fraction}: a share of the photos, in (0, 1)")
+        for part, least in LEAST.items():
+            if (train if part == "train" else test) < least:
+                raise DataError(f"photos.{part}: premade pairs need {least} or more")
+        self.size, self.most, self.test_fraction = size, {"train": train, "test": test}, test_fraction
+        self.shares = dict(splits or {"train": 0.7, "validation": 0.1, "unseen_factor": 0.2})
+        self.told, self.seed = read_told(concepts_csv), seed
+        self.reader = PairReader(layout, direction, source, target, least=max(16, size // 2))
+        self.cache = None if cache is None else Path(cache)
+        if name is not None:
+            options = {key: value for key, value in dataset.items() if key != "name"}
+            root = PairDataset(name, **options).folder(self.cache or Path(".premade"))
+            self.reader = PairReader("folders", least=self.reader.least)
+        self.root = Path(root).expanduser()
+
+    @classmethod
+    def identity(cls, options: Mapping[str, Any], memory: Path | None = None) -> dict[str, Any]:
+        """Pairs are known by their content (`fingerprint`); of the options only the size remains."""
+        return {name: options[name] for name in ("_target_", "size") if name in options}
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that some concept is to have."""
+        told = set(self.told.splits.values())
+        return [split for split in SPLITS if self.shares.get(split) or split in told]
+
+    @cached_property
+    def _folders(self) -> dict[str, Path]:
+        """Concept name -> its folder."""
+        if not self.root.is_dir():
+            raise DataError(f"editor.root: {self.root} is not a folder; point it at a folder of concepts' pairs")
+        children = sorted(f for f in self.root.iterdir() if f.is_dir() and f.name[0] != ".")
+        here = {child.name for child in children} & {self.reader.source, self.reader.target}
+        if here or not children:
+            raise DataError(
+                f"editor.root: {self.root} {'holds one concept' if here else 'holds no folders'}; give each concept "
+                f"a folder of its own below it, with AB images or {self.reader.source}/ and {self.reader.target}/"
+            )
+        children = [child for child in children if next(images_below(child), None)]
+        unknown = (self.told.prompts.keys() | self.told.splits.keys()) - {child.name for child in children}
+        if unknown:
+            raise DataError(
+                f"editor.concepts_csv: {self.root} has no concept folder {sorted(unknown)[0]!r} with images"
+            )
+        return {child.name: child for child in children}
+
+    @cached_property
+    def _concepts(self) -> dict[str, Concept]:
+        """Folder name -> concept."""
+        names = list(self._folders)
+        splits = assign(names, self.shares, self.told.splits, self.seed)
+        prompts = {name: self._prompt(folder) for name, folder in self._folders.items()}
+        for name in names:
+            same = [other for other in names if prompts[other] == prompts[name]]
+            if len(same) > 1:
+                raise DataError(
+                    f"concept folders {' and '.join(same[:2])} of {self.root} have one prompt, {prompts[name]!r}: "
+                    "tell them apart in prompt.txt, or join them"
+                )
+        return {name: Concept(slug(prompts[name]), prompts[name], splits[name]) for name in names}
+
+    def _prompt(self, folder: Path) -> str:
+        file = folder / "prompt.txt"
+        if folder.name in self.told.prompts:
+            return self.told.prompts[folder.name]
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            return lines[0].strip() if lines else ""
+        return " ".join(folder.name.replace("_", " ").replace("-", " ").split())
+
+    def concepts(self) -> list[Concept]:
+        """-> one a folder, in the order of their names. DataError: too few for the splits, or two of one prompt."""
+        return list(self._concepts.values())
+
+    @cached_property
+    def _pairs(self) -> dict[str, dict[str, list[Pair]]]:
+        """Concept name -> part -> pairs, at most as many as asked for, in an order that their content gives."""
+        memory = FileMemory(self.cache and self.cache / "images.json")
+        found = {c.name: self.reader.pairs(self._folders[f], memory) for f, c in self._concepts.items()}
+        memory.save()
+        held = self._held_out(found)
+        parts: dict[str, dict[str, list[Pair]]] = {}
+        for name, pairs in found.items():
+            ordered = sorted(pairs, key=lambda pair: (pair.source_digest, pair.target_digest))
+            by_part = {part: [p for p in ordered if (p.source_digest in held) == (part == "test")] for part in PARTS}
+            for part, chosen in by_part.items():
+                if len(chosen) < LEAST[part]:
+                    raise DataError(
+                        f"concept folder {self._folder_of(name)}: {len(pairs)} distinct pairs leave {len(chosen)} for "
+                        f"{part}, {LEAST[part]} are needed: add pairs ({sum(LEAST.values())} at least)"
+                    )
+            parts[name] = {part: chosen[: self.most[part]] for part, chosen in by_part.items()}
+        return parts
+
+    def _held_out(self, found: Mapping[str, list[Pair]]) -> set[str]:
+        """Digests of the photos for testing, over all concepts: those below `test_fraction`, read as numbers in [0, 1).
+        Only where a concept would have too few on one side does the nearest photo change sides, in all of them."""
+        every = {name: sorted({pair.source_digest for pair in pairs}) for name, pairs in found.items()}
+        held = {d for photos in every.values() for d in photos if int(d[:13], 16) / 16**13 < self.test_fraction}
+        for photos in every.values():
+            for digest in [d for d in photos if d not in held][: max(0, LEAST["test"] - len(held & set(photos)))]:
+                held.add(digest)
+            kept = [d for d in photos if d not in held]
+            lacking = max(0, LEAST["train"] - len(kept))
+            if len(photos) >= sum(LEAST.values()) and lacking:
+                held -= set([d for d in photos if d in held][-lacking:])
+        return held
+
+    def _folder_of(self, name: str) -> Path:
+        return next(self._folders[folder] for folder, concept in self._concepts.items() if concept.name == name)
+
+    def fingerprint(self, concept: Concept) -> str:
+        """sha256 over the concept's pairs, part by part: neither names nor places matter."""
+        parts = self._pairs[concept.name]
+        content = {part: [[p.source_digest, p.target_digest] for p in pairs] for part, pairs in parts.items()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def pairs(self, photos: Mapping[str, Tensor], concept: Concept, folder: Path) -> MadePairs:
+        """-> the concept's pairs at `size` px, sources its own (`photos` are not looked at)."""
+        sources, targets = {}, {}
+        for part, pairs in self._pairs[concept.name].items():
+            sides = [pair.read(self.size) for pair in pairs]
+            sources[part], targets[part] = (torch.stack(side) for side in zip(*sides, strict=True))
+        return MadePairs(targets, sources)

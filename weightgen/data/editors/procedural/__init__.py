@@ -1,0 +1,1 @@
+"""The procedural editor: exact image edits by media and palettes."""

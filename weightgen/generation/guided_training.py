@@ -1,0 +1,83 @@
+"""Training of the refiner behind `guided`: on train concepts, as if each were new."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from weightgen.diffusion.averaged import AveragedModule
+from weightgen.diffusion.training import seeded
+from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.guided import Guide
+from weightgen.text.encoders import TextFeatures
+
+
+class GuidedModule(AveragedModule):
+    """After every round, the logarithm of the L1 on pairs that the round was NOT guided by: halving it counts alike
+    wherever a concept starts.
+
+    Batches are FunctionBatches' of max(pairs) + query pairs a concept: the first k guide, k drawn from `pairs`, the last
+    `query` judge. Rounds start from the zoo's generator told the concept's own prompt, told that of another concept, or
+    from LoRA zero, a third each: on a new concept the generator does worse than on the ones that it learned. And a share
+    `foreign` of the concepts goes by another's prompt throughout, as a concept does whose words nobody has learned: base,
+    generator and refiner read it, and gradients alone tell what is asked for.
+    zero: (K, D), the blocks of LoRA zero. `averaged` (EMA) is the refiner to export.
+    """
+
+    def __init__(
+        self,
+        guide: Guide,
+        generator: BlockGenerator,
+        zero: Tensor,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        pairs: Sequence[int] = (4,),
+        rounds: int = 3,
+        query: int = 4,
+        foreign: float = 0.25,
+        ema_decay: float = 0.98,
+        warmup_steps: int = 10,
+        decay_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(guide.refiner, optimizer, get_ema_multi_avg_fn(ema_decay))
+        self.guide, self.generator = guide, generator
+        self.frozen = nn.ModuleList([generator.denoiser]).requires_grad_(False)  # moves with this module
+        self.register_buffer("zero", zero, persistent=False)
+        self.pairs, self.rounds, self.query = tuple(pairs), rounds, query
+        self.foreign = foreign
+        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+        self.seed = seed
+
+    def called(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with the words that each concept goes by, drawn by (seed, step)."""
+        concepts = len(batch["tokens"])
+        draw = torch.rand(concepts, generator=seeded(self.seed, self.global_step, 2))
+        named = (torch.arange(concepts) + (draw < self.foreign).long()) % concepts
+        return {**batch, **{name: batch[name][named] for name in ("tokens", "text_mask")}}
+
+    @torch.no_grad()
+    def starts(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """(N, K, D): where each concept's rounds begin, drawn by (seed, step)."""
+        noise = seeded(self.seed, self.global_step, 1)
+        concepts = len(batch["tokens"])
+        kind = torch.randint(3, (concepts,), generator=noise)  # own prompt, another's, zero
+        told = (torch.arange(concepts) + (kind == 1).long()) % concepts
+        tokens, mask = batch["tokens"][told], batch["text_mask"][told]
+        generated = self.generator(TextFeatures(tokens, mask, tokens.mean(1)), noise)
+        return torch.where((kind == 2).to(generated.device)[:, None, None], self.zero, generated)
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
+        draw = torch.randint(len(self.pairs), (), generator=seeded(self.seed, self.global_step))
+        query = slice(batch["source"].shape[1] - self.query, None)
+        batch = self.called(batch)
+        rounds = self.guide.rounds(self.starts(batch), batch, self.pairs[int(draw)], self.rounds)
+        losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
+        self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
+        return torch.stack(losses).clamp(min=1e-4).log().mean()  # a loss of 0 has no logarithm
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate: linear warm-up, then linear decay to a tenth."""
+        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        return warm * (1 - 0.9 * min(1.0, step / self.decay_steps) if self.decay_steps else 1.0)

@@ -1,0 +1,1 @@
+"""Where a new concept's weights may start."""

@@ -1,0 +1,170 @@
+"""Regressions from text to weights: the trivial rivals that do use the prompt (PAPER, last section).
+
+Both are fitted on train concepts alone and tuned on validation concepts' own trained LoRAs. What `fit`
+returns is small, since either predicts a combination of the zoo's sets.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu
+
+from weightgen.errors import WeightgenError
+from weightgen.inits.base import WeightSpace
+from weightgen.inits.zoo import combine, principal
+from weightgen.text.encoders import TextFeatures
+
+
+def require_validation(space: WeightSpace) -> None:
+    """Raises WeightgenError unless there are validation sets, all finite."""
+    if space.validation_blocks is None or not len(space.validation_blocks):
+        raise WeightgenError(
+            "ridge and mlp are tuned on validation concepts and there are none: raise concepts.validation "
+            "(or, with concepts=list, give some items `split: validation`)"
+        )
+    if not bool(torch.isfinite(space.validation_blocks).all()):
+        raise WeightgenError("a validation concept's LoRA diverged: lower budget.lora.optimizer.lr")
+
+
+def require_fitted(space: WeightSpace) -> None:
+    """Raises WeightgenError if `fit` was not run."""
+    if space.fitted is None:
+        raise WeightgenError("this regression is not fitted: pass WeightSpace(fitted=init.fit(space, seed))")
+
+
+class RidgeInit:
+    """min |Y - 1 b' - X W|^2 + penalty |W|^2, X the pooled text and Y the weights of train concepts.
+
+    Solved in its dual form, as text and weights both have more dimensions than there are concepts. The
+    penalty is the one with the least weight error on validation concepts, the largest of equals.
+    """
+
+    needs: ClassVar[str] = "validation"
+
+    def __init__(self, penalties: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)) -> None:
+        if not penalties or min(penalties) <= 0:
+            raise WeightgenError(f"init.penalties={list(penalties)}: give one or more, all above 0")
+        self.penalties = sorted(map(float, penalties), reverse=True)
+
+    def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
+        """-> centre (E',), smoother (E', N), penalty (1,), validation_error (1,). `seed` is not used.
+
+        (x - centre) @ smoother are the sets' weights in `combine`; validation_error is |Y - prediction|^2
+        over |Y - mean|^2 on validation concepts. Raises WeightgenError without validation concepts.
+        """
+        require_validation(space)
+        centre = space.pooled.double().mean(0)
+        inputs = space.pooled.double() - centre
+        squares, axes = torch.linalg.eigh(inputs @ inputs.T)
+        mean = space.blocks.mean(0)
+        sets = (space.blocks - mean).flatten(1).double()
+        wanted = (space.validation_blocks - mean).flatten(1).double()
+        # prediction - mean = x X' (X X' + penalty)^-1 Y, of which only the inverse depends on the penalty
+        left = (space.validation_pooled.double() - centre) @ inputs.T @ axes
+        right = axes.T @ sets
+        factors = [1 / (squares.clamp(min=0) + penalty) for penalty in self.penalties]
+        errors = [float(((left * factor) @ right - wanted).square().sum()) for factor in factors]
+        best = errors.index(min(errors))
+        return {
+            "centre": centre.float(),
+            "smoother": (inputs.T @ (axes * factors[best]) @ axes.T).float().contiguous(),
+            "penalty": torch.tensor([self.penalties[best]]),
+            "validation_error": torch.tensor([errors[best] / max(float(wanted.square().sum()), 1e-30)]),
+        }
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        require_fitted(space)
+        return combine(space.blocks, (text.pooled[0] - space.fitted["centre"]) @ space.fitted["smoother"])
+
+
+class MlpInit:
+    """One hidden layer of `width` from pooled text to the zoo's leading principal coefficients.
+
+    Full-batch AdamW on squared weight error for at most `epochs` steps; the net kept is the one with the
+    least weight error on validation concepts, and training ends after `patience` steps without a better
+    one. It starts at the zoo's mean (output layer at 0), so on validation it is never worse than the mean.
+    """
+
+    needs: ClassVar[str] = "validation"
+
+    def __init__(
+        self,
+        width: int = 256,
+        epochs: int = 1000,
+        patience: int = 100,
+        components: int = 32,
+        lr: float = 1e-3,
+        weight_decay: float = 1.0,
+    ) -> None:
+        if min(width, epochs, patience, components) < 1:
+            raise WeightgenError("init.width, init.epochs, init.patience and init.components must be positive")
+        self.width, self.epochs, self.patience, self.components = width, epochs, patience, components
+        self.lr, self.weight_decay = lr, weight_decay
+
+    def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
+        """-> centre (E',) and scale (1,) of the input, the net's hidden and output weights, mixing (N, C),
+        epoch (1,) of the net kept, validation_error (1,) as in RidgeInit.
+
+        mixing @ outputs weighs the sets in `combine`. Raises WeightgenError without validation concepts.
+        """
+        require_validation(space)
+        mixing, deviations = principal(space.blocks, self.components)
+        total = deviations.square().sum().sqrt().clamp(min=1e-30)
+        mean = space.blocks.mean(0)
+        sets = (space.blocks - mean).flatten(1).double()
+        wanted = (space.validation_blocks - mean).flatten(1).double()
+        # Coordinates along the principal directions, in units of `total`: the mean's error is then about 1.
+        targets = (mixing * deviations * max(len(sets) - 1, 1) / total).float()
+        coordinates = (wanted @ sets.T @ mixing / (deviations * total)).float()
+        unreachable = float(wanted.square().sum() / total**2) - float(coordinates.square().sum())
+        centre = space.pooled.mean(0)
+        scale = (space.pooled - centre).square().mean().sqrt().clamp(min=1e-6)
+        inputs, held_out = (space.pooled - centre) / scale, (space.validation_pooled - centre) / scale
+
+        net = self._start(inputs.shape[1], targets.shape[1], seed, inputs.device)
+        optimizer = torch.optim.AdamW(net.values(), self.lr, weight_decay=self.weight_decay)
+        best, kept, kept_epoch = float("inf"), net, 0
+        for epoch in range(self.epochs + 1):
+            with torch.no_grad():
+                error = float((_apply(net, held_out) - coordinates).square().sum())
+            if error < best:
+                best, kept_epoch, kept = error, epoch, {k: v.detach().clone() for k, v in net.items()}
+            if epoch == self.epochs or epoch - kept_epoch >= self.patience:
+                break
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                (_apply(net, inputs) - targets).square().sum(1).mean().backward()
+            optimizer.step()
+        error = (best + unreachable) * float(total**2) / max(float(wanted.square().sum()), 1e-30)
+        return {
+            **kept,
+            "centre": centre.clone(),
+            "scale": scale[None],
+            "mixing": (mixing / deviations * total).float().contiguous(),
+            "epoch": torch.tensor([kept_epoch]),
+            "validation_error": torch.tensor([error]),
+        }
+
+    def _start(self, inputs: int, outputs: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+        draw = torch.randn(self.width, inputs, generator=torch.Generator().manual_seed(seed))
+        net = {
+            "hidden.weight": draw / inputs**0.5,
+            "hidden.bias": torch.zeros(self.width),
+            "output.weight": torch.zeros(outputs, self.width),
+            "output.bias": torch.zeros(outputs),
+        }
+        return {name: tensor.to(device).requires_grad_() for name, tensor in net.items()}
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        require_fitted(space)
+        fitted = space.fitted
+        outputs = _apply(fitted, (text.pooled - fitted["centre"]) / fitted["scale"])[0]
+        return combine(space.blocks, fitted["mixing"] @ outputs)
+
+
+def _apply(net: dict[str, Tensor], x: Tensor) -> Tensor:
+    """x: (B, E') -> (B, C)."""
+    hidden = gelu(x @ net["hidden.weight"].T + net["hidden.bias"])
+    return hidden @ net["output.weight"].T + net["output.bias"]

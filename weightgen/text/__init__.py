@@ -1,0 +1,1 @@
+"""Text encoders: prompts become tokens, a mask and a pooled vector."""

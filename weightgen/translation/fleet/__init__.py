@@ -1,0 +1,1 @@
+"""Many LoRAs of one base trained at once."""

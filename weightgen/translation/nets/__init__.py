@@ -1,0 +1,1 @@
+"""The image-to-image nets and the discriminator."""

@@ -1,0 +1,160 @@
+"""Training of a translator against a discriminator, and of an initialised one with a training clock."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+from torch.optim import Optimizer
+
+from weightgen.slices import cut
+from weightgen.translation.losses import discriminator_loss, generator_loss
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+class TranslatorModule(pl.LightningModule):
+    """pix2pix training: D on (real, fake), then G on cGAN + l1_weight * L1 (pix2pix eq. 4).
+
+    A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
+    `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall
+    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant).
+    `discriminator_optimizer` defaults to `optimizer`. `accumulate`: parts that a batch is trained in one after the other,
+    with equal result.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module | None,
+        optimizer: OptimizerFactory,
+        l1_weight: float = 100.0,
+        warmup_steps: int = 0,
+        decay_start: float = 1.0,
+        max_steps: int = 1,
+        discriminator_optimizer: OptimizerFactory | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = generator
+        self.discriminator = discriminator
+        self.optimizer = optimizer
+        self.discriminator_optimizer = discriminator_optimizer or optimizer
+        self.l1_weight = l1_weight
+        self.warmup_steps = warmup_steps
+        self.decay_start = decay_start
+        self.max_steps = max_steps
+        self.accumulate = 1
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
+        optimizers = self.optimizers()
+        parts = [cut(batch, i, self.accumulate) for i in range(self.accumulate)]
+        fakes = [self.fake(batch)] if self.accumulate == 1 else None
+        losses: dict[str, Tensor] = {}
+
+        def add(name: str, loss: Tensor) -> Tensor:  # the mean over parts is the batch's loss
+            losses[name] = losses.get(name, 0) + loss.detach() / len(parts)
+            return loss
+
+        if self.discriminator is not None:
+            optimizer_g, optimizer_d = optimizers
+            optimizer_d.zero_grad()
+            for i, part in enumerate(parts):
+                source, target = to_signed(part["source"]), to_signed(part["target"])
+                fake = (fakes[i] if fakes else self.fake(part)).detach()
+                logits = self.discriminator(source, target), self.discriminator(source, fake)
+                self.manual_backward(add("discriminator", discriminator_loss(*logits)) / len(parts))
+            optimizer_d.step()
+            self.discriminator.requires_grad_(False)  # G's step needs D's input gradient only
+        else:
+            optimizer_g = optimizers
+        optimizer_g.zero_grad()
+        for i, part in enumerate(parts):
+            source, target = to_signed(part["source"]), to_signed(part["target"])
+            fake = fakes[i] if fakes else self.fake(part)
+            loss = self.l1_weight * add("l1", l1_loss(fake, target))
+            if self.discriminator is not None:
+                loss = loss + add("gan", generator_loss(self.discriminator(source, fake)))
+            self.manual_backward(loss / len(parts))
+        optimizer_g.step()
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            scheduler.step()
+        self.last_losses = {f"train/{name}": losses[name] for name in ("l1", "discriminator", "gan") if name in losses}
+
+    def fake(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The generator's images, (B, 3, H, W) in [-1, 1]."""
+        return self.generator(to_signed(batch["source"]), batch["tokens"], batch["text_mask"])
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
+        optimizers = [self.optimizer([p for p in self.generator.parameters() if p.requires_grad])]
+        if self.discriminator is not None:
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.rate) for o in optimizers]
+
+    def rate(self, step: int) -> float:
+        """The learning rate's factor at `step`, in [0, 1]."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        start = self.decay_start * self.max_steps
+        decay = min(1.0, (self.max_steps - step) / max(self.max_steps - start, 1.0)) if step > start else 1.0
+        return warmup * max(decay, 0.0)
+
+    @torch.no_grad()
+    def translate(self, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:
+        """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) -> uint8 (N, 3, H, W) on CPU."""
+        return translate(self.generator, images, tokens, text_mask, batch_size)
+
+
+class FineTuneModule(TranslatorModule):
+    """Brief training from an initialisation; `train_seconds` counts training steps only, never evaluation.
+
+    clock: "wall" (perf_counter) or "cpu" (this process's CPU time: what a one-thread run would take on an
+    idle core, so that runs beside other load stay comparable). `train_seconds` starts at `init_seconds`, what
+    making the initialisation took, and travels in the checkpoint.
+    """
+
+    def __init__(self, *args: Any, init_seconds: float = 0.0, clock: str = "wall", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clock = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
+        self.register_buffer("train_seconds", torch.tensor(init_seconds, dtype=torch.float64))
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        self.batch_started = self.clock()
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
+        super().training_step(batch, batch_index)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # kernels are asynchronous: the clock must see them end
+        self.train_seconds += self.clock() - self.batch_started
+
+
+def to_signed(images: Tensor) -> Tensor:
+    """uint8 in [0, 255] -> float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1.0
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """float in [-1, 1] -> uint8 in [0, 255], rounded; the inverse of `to_signed` on its range."""
+    return ((images.clamp(-1, 1) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+@torch.no_grad()
+def translate(generator: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:
+    """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) bool -> uint8 (N, 3, H, W) on CPU.
+
+    The generator runs in evaluation mode and is left in the mode it was in.
+    """
+    device = next(generator.parameters()).device
+    training = generator.training
+    generator.eval()
+    outputs = []
+    for chunk in images.split(batch_size):
+        prompt = tokens.to(device).expand(len(chunk), -1, -1), text_mask.to(device).expand(len(chunk), -1)
+        outputs.append(to_bytes(generator(to_signed(chunk.to(device)), *prompt)).cpu())
+    generator.train(training)
+    return torch.cat(outputs).contiguous()
