@@ -9,7 +9,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from experiments.app import app
 from experiments.benchmarks.evaluation import evaluation
 from experiments.benchmarks.fleet import fleet, zoo
 from experiments.benchmarks.generation import blocks, generation
@@ -17,6 +16,7 @@ from experiments.benchmarks.problem import Setting
 from experiments.benchmarks.report import figure, save, show
 from experiments.benchmarks.runner import Result, measure
 from experiments.benchmarks.step import lean, step
+from experiments.command.app import app
 from experiments.evaluate import device_name
 from weightgen.errors import WeightgenError
 

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from experiments.app import app
+from experiments.command.app import app
 from experiments.stages import pairs
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.app import app
+from experiments.command.app import app
 from experiments.evaluate import base_of, evaluation, pipelines_of, run_specs
 from experiments.pipeline.build import Pipeline
 from experiments.reports.page.images import image_grid

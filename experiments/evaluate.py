@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.app import app
+from experiments.command.app import app
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import find, image_metrics
 from experiments.pipeline.options import plain

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.app import app
+from experiments.command.app import app
 from weightgen.errors import WeightgenError
 
 

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from test_configs import composed
 
-from experiments.app import CONF, explain
+from experiments.command.app import CONF, explain
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import pair_tensors, training_pairs
 from weightgen.artifacts import Spec

@@ -8,10 +8,10 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import OmegaConf
 
-from experiments.app import prepare
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import Problem, Setting, problem
 from experiments.benchmarks.runner import Contest, Side, Stopwatch
+from experiments.command.app import prepare
 from experiments.sweeps.jobs import end_with
 
 

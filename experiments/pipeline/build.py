@@ -12,7 +12,7 @@ from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from experiments.app import prepare
+from experiments.command.app import prepare
 from experiments.pipeline.graph import STAGES, StageGraph
 from experiments.pipeline.ranks import ReadOnlyStore, group, ranks
 from experiments.stages.editors import release_editor

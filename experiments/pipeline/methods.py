@@ -7,7 +7,7 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.app import CONF
+from experiments.command.app import CONF
 from experiments.pipeline.options import plain
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import ordered

@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.app import explain
+from experiments.command.app import explain
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.graph import plain
 from experiments.sweeps.jobs import withdraw

@@ -18,7 +18,7 @@ RECORDED = ("table.csv", "figure.png", "README.md")
 
 def known_studies() -> dict[str, str]:
     """Name -> question, of conf/study."""
-    paths = sorted((ROOT.parent / "conf" / "study").glob("[!_]*.yaml"))
+    paths = sorted((ROOT.parent / "conf" / "study").glob("*.yaml"))
     return {path.stem: OmegaConf.load(path).study.question for path in paths}
 
 

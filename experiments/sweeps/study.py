@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.app import CONF, explain
+from experiments.command.app import CONF, explain
 from experiments.evaluate import finished_rows, pipelines_of, run_specs
 from experiments.pipeline.build import Pipeline
 from experiments.sweeps.jobs import withdraw
@@ -153,7 +153,7 @@ def evaluate_value(cfg: DictConfig, folder: Path, common: dict[str, Any]) -> Non
 
 def run(cfg: DictConfig) -> None:
     if cfg.get("study") is None:
-        known = sorted(p.stem for p in Path(CONF, "study").glob("[!_]*.yaml"))
+        known = sorted(p.stem for p in Path(CONF, "study").glob("*.yaml"))
         raise WeightgenError(f"say which study: study=<one of {', '.join(known)}>, or make study STUDY=...")
     folder = study_folder(cfg)
     plan = json.loads((folder / PLAN).read_text())

@@ -6,8 +6,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.app import CONF
 from experiments.benchmarks.runner import Side
+from experiments.command.app import CONF
 
 CPU = torch.device("cpu")
 TINY = [

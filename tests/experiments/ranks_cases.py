@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
-from experiments.app import CONF, quiet
+from experiments.command.app import CONF, quiet
 from experiments.pipeline.ranks import group, world
 from experiments.training.fit import fit
 from weightgen.data.pairs import PairBatches

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import MissingMandatoryValue, OmegaConf
 from safetensors import SafetensorError
 
-from experiments.app import explain
+from experiments.command.app import explain
 from weightgen.errors import DataError
 
 

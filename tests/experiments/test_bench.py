@@ -8,10 +8,10 @@ import torch
 from bench_cases import CPU, configured, fake, tiny
 
 import experiments.bench as bench
-from experiments.app import require_device
 from experiments.benchmarks.problem import Setting
 from experiments.benchmarks.report import readme, verdict
 from experiments.benchmarks.runner import COLUMNS, Contest, Result, Side, Stopwatch, measure
+from experiments.command.app import require_device
 from weightgen.errors import WeightgenError
 
 

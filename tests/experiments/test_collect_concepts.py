@@ -14,7 +14,7 @@ from llm_server import LlmServer, serving
 from test_apps import nothing_half_written, one_line_error
 from test_configs import composed
 
-from experiments.api_key import hide_api_key
+from experiments.command.api_key import hide_api_key
 from experiments.pipeline.build import Pipeline
 from weightgen.data.concepts.files import FileConcepts
 from weightgen.data.concepts.grammar import MEDIA, PALETTES

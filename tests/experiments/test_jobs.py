@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from experiments.app import explain
+from experiments.command.app import explain
 from experiments.sweeps import jobs as _jobs
 from experiments.sweeps.jobs import RECORD, Jobs, Sweep, judge
 from weightgen.artifacts import FILES, Spec, Store

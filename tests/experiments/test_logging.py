@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from wandb.util import get_core_path
 
-from experiments.app import CONF
+from experiments.command.app import CONF
 from experiments.training.csv_log import read
 from experiments.training.fit import tracked
 from weightgen.artifacts import Spec

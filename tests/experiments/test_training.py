@@ -6,8 +6,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments.app import CONF
 from experiments.benchmarks.problem import Problem
+from experiments.command.app import CONF
 from experiments.training.fit import fit
 from weightgen.translation import lora_state
 

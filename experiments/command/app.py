@@ -17,7 +17,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, MissingMandatoryValue
 
-from experiments.api_key import hide_api_key
+from experiments.command.api_key import hide_api_key
 from experiments.pipeline.ranks import ranks
 from experiments.sweeps.jobs import in_sweep, judge, run_job
 from weightgen.errors import WeightgenError
@@ -25,7 +25,7 @@ from weightgen.errors import WeightgenError
 # conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
-CONF = str(Path(__file__).resolve().parent.parent / "conf")
+CONF = str(Path(__file__).resolve().parents[2] / "conf")
 
 
 def quiet() -> None:
