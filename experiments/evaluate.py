@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from experiments.stages.init import weight_generator
 from experiments.sweeps.jobs import withdraw
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE
+from weightgen.files import replacing_folder
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,8 @@ def export_generator(pipeline: Pipeline, folder: Path) -> None:
         "prediction": cfg.budget.denoiser.prediction,
         "steps": cfg.sampler.steps,
     }
-    temporary = folder.with_name(f".{folder.name}.partial")
-    generator.save(temporary, description)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with replacing_folder(folder) as aside:
+        generator.save(aside, description)
 
 
 def pipelines_of(cfg: DictConfig) -> list[Pipeline]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from weightgen.artifacts import FILES, Spec, Store, write_json
+from weightgen.artifacts import FILES, Spec, Store
 from weightgen.errors import MissingArtifact, WeightgenError
+from weightgen.files import write_json
 
 UPSTREAM = Spec("pairs", 1, {"prompt": "a mosaic"}, target="pairs")
 SPEC = Spec("base", 2, {"seed": 0, "width": 16}, (UPSTREAM,), target="base", label="base of 6 concepts")

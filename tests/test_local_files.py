@@ -1,27 +1,8 @@
 """What a user points at counts by content."""
 
-import hashlib
-
 from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
-from weightgen.local_files import content_hash
-
-
-def test_a_file_is_its_bytes_and_a_folder_its_files_with_their_names(tmp_path):
-    a, b = tmp_path / "a", tmp_path / "b"
-    for folder in (a, b):
-        (folder / "net").mkdir(parents=True)
-        (folder / "net" / "w.bin").write_bytes(b"weights")
-    (b / ".cache").mkdir()
-    (b / ".cache" / "lock").touch()
-    assert content_hash(a / "net" / "w.bin") == hashlib.sha256(b"weights").hexdigest()
-    assert content_hash(a) == content_hash(b)
-    (b / "net" / "w.bin").rename(b / "net" / "v.bin")
-    assert content_hash(a) != content_hash(b)
-    before = content_hash(a)
-    (a / "net" / "w.bin").write_bytes(b"other weights")
-    assert content_hash(a) != before
 
 
 def test_a_local_model_enters_the_keys_by_content(tmp_path):

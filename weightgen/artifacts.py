@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from weightgen.errors import MissingArtifact, WeightgenError
+from weightgen.files import write_json
 
 FILES = "files.json"
 
@@ -170,10 +170,3 @@ class Store:
     def metrics(self, spec: Spec) -> dict[str, Any]:
         """The metrics.json of a finished artifact."""
         return json.loads((self.require(spec) / "metrics.json").read_text())
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Atomic: a reader sees the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # hidden: no payload if killed here
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    temporary.replace(path)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from experiments.benchmarks.runner import COLUMNS, Result
 from weightgen.evaluation.results import write_table
+from weightgen.files import replacing, write_text
 
 INTRODUCTION = """# Benchmarks
 
@@ -29,9 +30,7 @@ Photos are synthetic, data lies in memory for baselines too. Rows against a targ
 def save(folder: Path, cfg: DictConfig, command: str, results: Sequence[Result]) -> None:
     """bench.csv and README.md, each replaced in one move."""
     write_table(folder / "bench.csv", COLUMNS, [result.row for result in results])
-    temporary = folder / ".README.md.part"
-    temporary.write_text(readme(cfg, command, results), encoding="utf-8")
-    temporary.replace(folder / "README.md")
+    write_text(folder / "README.md", readme(cfg, command, results))
 
 
 def readme(cfg: DictConfig, command: str, results: Sequence[Result]) -> str:
@@ -99,9 +98,8 @@ def figure(results: Sequence[Result], path: Path) -> None:
     panel.set_axisbelow(True)
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.set_xlabel("times better than the baseline (log); line: min to max of pairs; tick: target")
-    temporary = path.with_name(f".{path.name}.part")
-    picture.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
-    temporary.replace(path)
+    with replacing(path) as aside:
+        picture.savefig(aside, dpi=130, format="png", metadata={"Software": None})
 
 
 def processor() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from experiments.pipeline.build import Pipeline
@@ -17,6 +17,7 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.metrics import ImageMetrics, Reference
+from weightgen.files import save_tensors
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec
 from weightgen.weights import BlockLayout, Normalizer, Zoo
@@ -88,7 +89,7 @@ def text_features(pipeline: Pipeline, prompts: list[str]) -> TextFeatures:
 
     def build(folder: Path) -> dict[str, Any]:
         text = text_encoder(pipeline.cfg).encode(prompts)
-        save_file({"tokens": text.tokens, "mask": text.mask, "pooled": text.pooled}, folder / "text.safetensors")
+        save_tensors(folder / "text.safetensors", {"tokens": text.tokens, "mask": text.mask, "pooled": text.pooled})
         return {"prompts": len(prompts)}
 
     return TextFeatures(**tensors(pipeline.store.ensure(spec, build) / "text.safetensors"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from weightgen.local_files import content_hash
+from weightgen.files import content_hash
 
 LOCAL_MODELS = ("pretrained", "architecture", "weights", "model")  # options that may name a file or folder
 

@@ -19,7 +19,8 @@ from experiments.reports.page.tables import numbers, recipe_content
 from experiments.reports.page.weights import BINS, layer_histograms, weight_sets
 from experiments.pipeline.build import Pipeline
 from experiments.reports.tables import shown_concepts
-from weightgen.artifacts import Spec, write_json
+from weightgen.artifacts import Spec
+from weightgen.files import write_json
 from weightgen.evaluation.methods import label
 
 PUBLISHED = ".wandb.json"  # in reports/<recipe>: which results are in W&B already

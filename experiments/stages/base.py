@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import (
@@ -22,9 +21,9 @@ from experiments.pipeline.load import (
 )
 from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
-from weightgen.artifacts import Spec, write_json
+from weightgen.artifacts import Spec
 from weightgen.data.pairs import PairBatches
-from weightgen.generation.generator import contiguous
+from weightgen.files import save_tensors, write_json
 from weightgen.slices import spread
 from weightgen.text.encoders import representative
 from weightgen.translation import TranslatorModule
@@ -83,9 +82,9 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
             )
         metrics = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
         log_scores(loggers, budget.steps, metrics, image_metrics(cfg).features.name)
-    save_file(contiguous(module.generator.state_dict()), folder / "generator.safetensors")
+    save_tensors(folder / "generator.safetensors", module.generator.state_dict())
     if module.discriminator is not None:
-        save_file(contiguous(module.discriminator.state_dict()), folder / "discriminator.safetensors")
+        save_tensors(folder / "discriminator.safetensors", module.discriminator.state_dict())
     write_json(folder / "concepts.json", [concept.name for concept in concepts])
     write_json(folder / "inputs.json", [pipeline.pairs(concept).reference() for concept in concepts])
     parameters = sum(p.numel() for p in module.generator.parameters())

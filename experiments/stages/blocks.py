@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import save_file
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import find, tensors
-from weightgen.artifacts import Spec, write_json
+from weightgen.artifacts import Spec
+from weightgen.files import save_tensors, write_json
 from weightgen.weights import BlockLayout, Normalizer, Zoo, ZooEntry
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]
     zoo = Zoo.collect(entries, [layout.to_blocks(state) for state in states.values()])
     zoo.save(folder)
     normalizer = Normalizer.fit(zoo.blocks, layout.valid())
-    save_file(normalizer.state(), folder / "normalizer.safetensors")
+    save_tensors(folder / "normalizer.safetensors", normalizer.state())
     write_json(folder / "layout.json", layout.to_json())
     write_json(folder / "blocks.json", [asdict(block) for block in layout.index()])
     write_json(folder / "excluded.json", excluded)

@@ -1,6 +1,5 @@
 """The concepts of a configuration, to look at and to edit; asks a chat model where `concepts=llm`. `make concepts`."""
 
-import csv
 import logging
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 from experiments.pipeline.build import Pipeline
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import SPLITS, Concept
+from weightgen.files import write_rows
 
 log = logging.getLogger(__name__)
 SHOWN = 5  # of each split
@@ -26,11 +26,8 @@ BUILDERS = {"concepts": build_concepts}
 
 def write_table(concepts: list[Concept], path: Path) -> None:
     """A table that `concepts=file concepts.path=<it>` reads back as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["prompt", "name", "split", "paraphrases"])
-        writer.writerows([c.prompt, c.name, c.split, "|".join(c.paraphrases)] for c in concepts)
+    rows = [[c.prompt, c.name, c.split, "|".join(c.paraphrases)] for c in concepts]
+    write_rows(path, ["prompt", "name", "split", "paraphrases"], rows)
 
 
 def run(cfg: DictConfig) -> None:

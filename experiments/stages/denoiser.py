@@ -10,7 +10,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from safetensors.torch import save_file
 from torch import nn
 
 from experiments.pipeline.build import Pipeline
@@ -34,7 +33,8 @@ from weightgen.data.concepts.sources import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.summary import geometric_mean
-from weightgen.generation.generator import BlockGenerator, contiguous
+from weightgen.files import save_tensors
+from weightgen.generation.generator import BlockGenerator
 from weightgen.slices import spread
 from weightgen.translation import inject_lora, load_lora_state
 from weightgen.translation.training import translate
@@ -97,7 +97,7 @@ def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         generator = BlockGenerator(averaged.eval(), sampler, layout, normalizer)
         shown = [known[entry.concept] for entry in zoo.entries[:SHOWN]]
         metrics = show(pipeline, spec, generator, shown, loggers)
-    save_file(contiguous(averaged.state_dict()), folder / "denoiser.safetensors")
+    save_tensors(folder / "denoiser.safetensors", averaged.state_dict())
     parameters = sum(p.numel() for p in averaged.parameters())
     return {"seconds": seconds, "steps": budget.steps, "parameters": parameters, **metrics}
 

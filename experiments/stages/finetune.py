@@ -6,7 +6,6 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from experiments.pipeline.build import Pipeline
@@ -24,10 +23,10 @@ from experiments.pipeline.load import (
 )
 from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
-from weightgen.artifacts import Spec, write_json
+from weightgen.artifacts import Spec
 from weightgen.data.pairs import PairBatches
 from weightgen.evaluation.callbacks import EvaluationCallback
-from weightgen.generation.generator import contiguous
+from weightgen.files import save_tensors, write_json
 from weightgen.translation import FineTuneModule, inject_lora, load_lora_state, lora_state, merge_lora
 
 log = logging.getLogger(__name__)
@@ -108,10 +107,10 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         fit(cfg, module, batches, folder, loggers, [evaluation], bar=False)
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
-    save_file({name: images.contiguous().clone() for name, images in samples.items()}, folder / "samples.safetensors")
+    save_tensors(folder / "samples.safetensors", {name: images.clone() for name, images in samples.items()})
     lora = init is not None and budget["trainable"] == "lora"
-    state = lora_state(module.generator) if lora else contiguous(module.generator.state_dict())
-    save_file(state, folder / ("lora.safetensors" if lora else "generator.safetensors"))
+    state = lora_state(module.generator) if lora else module.generator.state_dict()
+    save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
     return evaluation.rows[-1]
 
 

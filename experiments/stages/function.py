@@ -6,7 +6,6 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments.pipeline.build import Pipeline
@@ -25,7 +24,8 @@ from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
-from weightgen.generation.generator import BlockGenerator, contiguous
+from weightgen.files import save_tensors
+from weightgen.generation.generator import BlockGenerator
 from weightgen.generation.through_base import FunctionBatches, FunctionSpaceModule
 from weightgen.translation.fleet.stacked_lora import StackedLora
 from weightgen.weights import Zoo
@@ -87,7 +87,7 @@ def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         averaged.load_state_dict(module.averaged_state())
         generator = BlockGenerator(averaged.eval(), Sampler(scheduler), layout, normalizer)
         metrics = show(pipeline, spec, generator, concepts[:SHOWN], loggers)
-    save_file(contiguous(averaged.state_dict()), folder / "denoiser.safetensors")
+    save_tensors(folder / "denoiser.safetensors", averaged.state_dict())
     return {"seconds": seconds, "steps": budget.steps, **metrics}
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from safetensors.torch import save_file
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import find, load_base, load_blocks, lora_spec, seeded, text_encoder
@@ -13,7 +12,7 @@ from experiments.stages.denoiser import block_generator
 from experiments.stages.function import function_batches
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
-from weightgen.generation.generator import contiguous
+from weightgen.files import save_tensors
 from weightgen.generation.guided import Guide
 from weightgen.generation.guided_training import GuidedModule
 from weightgen.translation import inject_lora, lora_state
@@ -55,7 +54,7 @@ def build_guide(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     with tracked(cfg, spec, folder) as loggers:
         fit(cfg, module, batches, folder, loggers, label="guide")
     seconds = time.perf_counter() - start
-    save_file(contiguous(module.averaged.state_dict()), folder / "refiner.safetensors")
+    save_tensors(folder / "refiner.safetensors", module.averaged.state_dict())
     parameters = sum(p.numel() for p in module.averaged.parameters())
     return {"seconds": seconds, "steps": budget.steps, "parameters": parameters}
 

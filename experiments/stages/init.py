@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
 from torch import nn
 
 from experiments.pipeline.build import Pipeline
@@ -26,7 +25,8 @@ from experiments.stages.denoiser import block_generator
 from experiments.stages.guide import new_guide
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
-from weightgen.generation.generator import WeightGenerator, contiguous
+from weightgen.files import save_tensors
+from weightgen.generation.generator import WeightGenerator
 from weightgen.generation.guided import Guide
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.inits.base import WeightSpace
@@ -111,7 +111,7 @@ def build_fit(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     start = time.perf_counter()
     with torch.no_grad():
         fitted = new_init(pipeline, spec.subject).fit(space, spec.config["seed"])
-    save_file(contiguous(fitted), folder / "fit.safetensors")
+    save_tensors(folder / "fit.safetensors", fitted)
     scalars = {name: float(value) for name, value in fitted.items() if value.numel() == 1}
     return {"seconds": time.perf_counter() - start, **scalars}
 
@@ -131,7 +131,7 @@ def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     if not bool(torch.isfinite(blocks).all()):
         raise WeightgenError(f"{method} produced non-finite weights for {concept.name}: train the denoiser anew")
-    save_file({n: w.contiguous() for n, w in layout.from_blocks(blocks).items()}, folder / "lora.safetensors")
+    save_tensors(folder / "lora.safetensors", layout.from_blocks(blocks))
     return {**spent, "method": method, "concept": concept.name}
 
 

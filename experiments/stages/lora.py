@@ -11,7 +11,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from safetensors.torch import save_file
 from torch.nn.functional import l1_loss
 
 from experiments.pipeline.build import Pipeline
@@ -30,6 +29,7 @@ from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import Concept
 from weightgen.data.pairs import PairBatches
+from weightgen.files import save_tensors
 from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
 from weightgen.translation.fleet.training import FleetResult
 from weightgen.translation.training import translate
@@ -109,7 +109,7 @@ def publish(
     )
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
-        save_file(result.state, folder / "lora.safetensors")
+        save_tensors(folder / "lora.safetensors", result.state)
     return {**scores, "diverged": diverged, **record}
 
 

@@ -1,6 +1,5 @@
 """Stage 1: photos, each concept's edited photos. `python -m experiments.collect_pairs` or `make pairs`."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from safetensors.torch import save_file
 from torch import Tensor
 
 from experiments.pipeline.build import Pipeline
@@ -19,6 +17,7 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import SPLITS
 from weightgen.data.editors.diffusion.resumable import FLAWS
 from weightgen.evaluation.plots import grid
+from weightgen.files import save_tensors, write_json
 
 log = logging.getLogger(__name__)
 SHOWN = 6
@@ -27,8 +26,8 @@ SHOWN = 6
 def build_photos(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: each crop's photo."""
     photos = instantiate(pipeline.cfg.photos).load()
-    save_file({"train": photos.train, "test": photos.test}, folder / "photos.safetensors")
-    (folder / "names.json").write_text(json.dumps({"names": photos.names, "attribution": photos.attribution}))
+    save_tensors(folder / "photos.safetensors", {"train": photos.train, "test": photos.test})
+    write_json(folder / "names.json", {"names": photos.names, "attribution": photos.attribution})
     return {"train": len(photos.train), "test": len(photos.test)}
 
 
@@ -40,9 +39,9 @@ def build_pairs(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     if pipeline.premade is None:
         photos = tensors(pipeline.store.require(pipeline.photos) / "photos.safetensors")
     made = editor(pipeline.cfg).pairs(photos, spec.subject, folder)
-    save_file(dict(made.targets), folder / "targets.safetensors")
+    save_tensors(folder / "targets.safetensors", made.targets)
     if made.sources is not None:
-        save_file(dict(made.sources), folder / "sources.safetensors")
+        save_tensors(folder / "sources.safetensors", made.sources)
     seconds = {"seconds": time.perf_counter() - start}  # an editor that resumes knows those of before as well
     return seconds | {"pairs": sum(map(len, made.targets.values()))} | made.report
 

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from experiments.pipeline.options import plain
 from weightgen.artifacts import Spec, Store
 from weightgen.data.photos.subset import EveryPhoto
 from weightgen.errors import WeightgenError
+from weightgen.files import save_tensors
 
 
 def key(cfg: DictConfig) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def train_rows(cfg: DictConfig, store: Store, photos: Spec, sources: Any) -> Ten
 
     def build(folder: Path) -> dict[str, Any]:
         rows = instantiate(cfg.subset).rows(shared, cfg.build_seed)
-        save_file({"rows": rows}, folder / "rows.safetensors")
+        save_tensors(folder / "rows.safetensors", {"rows": rows})
         return {"photos": len(shared), "chosen": len(rows)}
 
     return load_file(store.ensure(spec, build) / "rows.safetensors")["rows"]

@@ -25,7 +25,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from weightgen.artifacts import FILES, Spec, Store, write_json
+from weightgen.artifacts import FILES, Spec, Store
+from weightgen.files import write_json
 
 RECORD = "job.json"
 EXTRAS = {"hydra_ray_launcher": "ray"}  # plugin package -> extra of pyproject.toml that installs it

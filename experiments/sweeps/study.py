@@ -23,9 +23,9 @@ from experiments.evaluate import finished_rows, pipelines_of, run_specs
 from experiments.pipeline.build import Pipeline
 from experiments.sweeps.jobs import withdraw
 from experiments.sweeps.study_report import PLAN, file_name, gather
-from weightgen.artifacts import write_json
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import write_results
+from weightgen.files import write_json
 
 log = logging.getLogger(__name__)
 # Where things lie and who watches: no part of a result, nor of the command that repeats it.

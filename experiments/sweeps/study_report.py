@@ -12,6 +12,7 @@ from experiments.sweeps.study_readme import readme
 from weightgen.evaluation.results import ResultRow, read_results, write_table
 from weightgen.evaluation.study_plots import study_figure
 from weightgen.evaluation.summary import collect, summarize
+from weightgen.files import write_text
 
 PLAN = "plan.json"
 SUMMARISED = (
@@ -97,6 +98,4 @@ def gather(folder: Path) -> None:
             for stale in ("table.csv", "figure.png"):
                 (folder / stale).unlink(missing_ok=True)
         text = readme(plan, state(folder), done, absent, rows, table)
-        temporary = folder / ".README.md.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / "README.md")
+        write_text(folder / "README.md", text)

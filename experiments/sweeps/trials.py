@@ -1,7 +1,5 @@
 """Trials of a search in a journal file: shared by processes, continued after kill -9, failures repeated."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from weightgen.errors import WeightgenError
+from weightgen.files import write_rows, write_text
 
 try:
     import optuna
@@ -134,22 +133,13 @@ class Trials:
 
     def _write(self) -> None:
         """trials.csv, and best.yaml with the best trial's values as overrides."""
-        table = io.StringIO()
-        rows = csv.writer(table)
-        rows.writerow(["trial", "state", "l1", *self.space, "reason"])
-        for t in self._counted():
-            values = [t.params.get(option) for option in self.space]
-            rows.writerow([t.number, t.state.name.lower(), t.value, *values, t.user_attrs.get("reason")])
-        replace(self.folder / "trials.csv", table.getvalue())
+        rows = [
+            [t.number, t.state.name.lower(), t.value, *map(t.params.get, self.space), t.user_attrs.get("reason")]
+            for t in self._counted()
+        ]
+        write_rows(self.folder / "trials.csv", ["trial", "state", "l1", *self.space, "reason"], rows)
         if any(trial.state == TrialState.COMPLETE for trial in self.study.get_trials()):
             best = self.study.best_trial
             overrides = [f"{option}={value}" for option, value in best.params.items()]
             content = {"l1": best.value, "trial": best.number, "overrides": overrides}
-            replace(self.folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))
-
-
-def replace(path: Path, text: str) -> None:
-    """Atomic."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+            write_text(self.folder / "best.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))

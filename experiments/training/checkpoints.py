@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from weightgen.artifacts import write_json
+from weightgen.files import write_json
 
 STEPS = "steps.json"  # in a checkpoint that is a folder
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from weightgen.files import write_rows
+
 STEP = "step"
 
 
@@ -42,13 +44,7 @@ class CsvLog(Logger):
     def _rewrite(self, rows: list[dict[str, Any]], new: Mapping[str, Any]) -> None:
         """The file with a header for all of these, replaced atomically."""
         self.columns = sorted({name for row in (*rows, new) for name in row})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path)
+        write_rows(self.path, self.columns, [[row.get(column, "") for column in self.columns] for row in rows])
 
 
 def read(path: Path) -> list[dict[str, Any]]:

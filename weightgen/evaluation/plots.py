@@ -19,6 +19,7 @@ from torch import Tensor
 from weightgen.evaluation.methods import colour, label, ordered, ours
 from weightgen.evaluation.results import ResultRow
 from weightgen.evaluation.summary import Runs, collect, geometric_mean
+from weightgen.files import replacing
 
 _INK, _FAINT = "#222222", "#d9d9d9"
 LEGEND_COLUMN = 2.8  # inches: what the longer labels take
@@ -190,9 +191,6 @@ def _figure(width: float, height: float, layout: str | None = "constrained") -> 
 
 def _save(figure: Figure, path: str | Path, dpi: int) -> None:
     """Written beside `path`, then renamed; without the date and version stamps that would differ."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    kind = path.suffix.lstrip(".") or "png"
-    figure.savefig(temporary, dpi=dpi, format=kind, metadata={"Software": None} if kind == "png" else None)
-    temporary.replace(path)
+    kind = Path(path).suffix.lstrip(".") or "png"
+    with replacing(path) as aside:
+        figure.savefig(aside, dpi=dpi, format=kind, metadata={"Software": None} if kind == "png" else None)

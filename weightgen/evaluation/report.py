@@ -8,6 +8,7 @@ from typing import Any
 
 from weightgen.evaluation.methods import OURS, label
 from weightgen.evaluation.results import ResultRow
+from weightgen.files import write_text
 
 _NOTES = """\
 - FID is computed with the feature set named above. Unless that is `inception`, it is not comparable with
@@ -54,7 +55,7 @@ def report(
     parts += ["## Configuration", f"```yaml\n{config.rstrip()}\n```"]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join(part.rstrip() for part in parts) + "\n", encoding="utf-8")
+    write_text(path, "\n\n".join(part.rstrip() for part in parts) + "\n")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,13 +2,12 @@
 
 import csv
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from weightgen.errors import DataError
+from weightgen.files import write_rows
 
 
 class ResultRow(TypedDict):
@@ -57,22 +56,12 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping
 
     None and nan become empty cells. A row with other keys than the columns raises DataError.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            for row in rows:
-                if set(row) != set(columns):
-                    raise DataError(f"{path.name}: row has {sorted(row)}, the columns are {sorted(columns)}")
-                writer.writerow([_cell(row[column]) for column in columns])
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    cells = []
+    for row in rows:
+        if set(row) != set(columns):
+            raise DataError(f"{Path(path).name}: row has {sorted(row)}, the columns are {sorted(columns)}")
+        cells.append([_cell(row[column]) for column in columns])
+    write_rows(path, columns, cells)
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:

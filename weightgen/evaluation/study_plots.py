@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, START, colour, label, ordered, ours
 from weightgen.evaluation.plots import LEGEND_COLUMN
+from weightgen.files import replacing
 
 MARGIN = 0.6  # how far an interval may stretch the axis beyond the values
 
@@ -57,9 +58,8 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
         frameon=False,
         fontsize=9,
     )
-    temporary = Path(path).with_name(f".{Path(path).name}.part")
-    figure.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
-    temporary.replace(path)
+    with replacing(path) as aside:
+        figure.savefig(aside, dpi=130, format="png", metadata={"Software": None})
 
 
 def _line(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str], offset: float) -> Any:

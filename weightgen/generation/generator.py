@@ -1,18 +1,18 @@
 """From a prompt to a translator: the weight generator of a finished run in three lines."""
 
 import importlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
+from weightgen.files import read_json, save_tensors, write_json
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
 from weightgen.translation.training import translate
@@ -87,12 +87,11 @@ class WeightGenerator:
         "lora": ..., "prediction": ..., "steps": ...}: what `load` needs to make the nets again.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous(self.base.state_dict()), folder / "base.safetensors")
-        save_file(contiguous(self.blocks.denoiser.state_dict()), folder / "denoiser.safetensors")
-        save_file(self.blocks.normalizer.state(), folder / "normalizer.safetensors")
+        save_tensors(folder / "base.safetensors", self.base.state_dict())
+        save_tensors(folder / "denoiser.safetensors", self.blocks.denoiser.state_dict())
+        save_tensors(folder / "normalizer.safetensors", self.blocks.normalizer.state())
         content = {**description, "layout": self.blocks.layout.to_json()}
-        (folder / "generator.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
+        write_json(folder / "generator.json", content)
 
     @classmethod
     def load(cls, folder: Path | str) -> "WeightGenerator":
@@ -102,7 +101,7 @@ class WeightGenerator:
             raise MissingArtifact(
                 f"{folder} holds no generator.json: run `make demo`, then load reports/demo/generator"
             )
-        content = json.loads((folder / "generator.json").read_text())
+        content = read_json(folder / "generator.json")
         base, denoiser = build(content["translator"]), build(content["denoiser"])
         base.load_state_dict(load_file(folder / "base.safetensors"))
         denoiser.load_state_dict(load_file(folder / "denoiser.safetensors"))
@@ -111,11 +110,6 @@ class WeightGenerator:
         sampler = Sampler(make_scheduler(content["prediction"]), steps=content["steps"])
         blocks = BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
         return cls(base, LoraSpec(**content["lora"]), blocks, build(content["text_encoder"]))
-
-
-def contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What safetensors can store: detached, contiguous tensors on the CPU."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def build(description: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.errors import MissingModel
-from weightgen.local_files import content_hash
+from weightgen.files import content_hash
 from weightgen.network import require_network
 
 CONFIG = "open_clip_config.json"  # of a folder in open_clip's own layout

@@ -1,15 +1,15 @@
 """The zoo: LoRA weights of every train concept with a manifest that says where each came from."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from weightgen.errors import WeightgenError
+from weightgen.files import read_json, save_tensors, write_json
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Zoo:
 
     def save(self, folder: Path) -> None:
         """Write zoo.json and zoo.safetensors; `load` is the inverse."""
-        save_file({"blocks": self.blocks.contiguous()}, folder / "zoo.safetensors")
-        (folder / "zoo.json").write_text(json.dumps([asdict(entry) for entry in self.entries], indent=1))
+        save_tensors(folder / "zoo.safetensors", {"blocks": self.blocks})
+        write_json(folder / "zoo.json", [asdict(entry) for entry in self.entries])
 
     @classmethod
     def load(cls, folder: Path) -> "Zoo":
         """Raises WeightgenError if manifest and weights disagree."""
-        entries = tuple(ZooEntry(**row) for row in json.loads((folder / "zoo.json").read_text()))
+        entries = tuple(ZooEntry(**row) for row in read_json(folder / "zoo.json"))
         blocks = load_file(folder / "zoo.safetensors")["blocks"]
         if len(entries) != len(blocks):
             raise WeightgenError(f"{folder}: {len(entries)} manifest rows, {len(blocks)} weight sets; run make blocks")

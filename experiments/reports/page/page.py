@@ -68,11 +68,4 @@ def _is_table(node: Any) -> bool:
 
 def write_page(path: Path, html: str) -> None:
     """Written beside `path`, then renamed: a reader sees the old page or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(path, html)

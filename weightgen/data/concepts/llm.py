@@ -13,6 +13,7 @@ from weightgen.data.concepts.pool import Answers, Pool
 from weightgen.data.concepts.sources import Concept, check_prompt, concept_of
 from weightgen.data.concepts.splits import assign_splits, check_shares
 from weightgen.errors import DataError
+from weightgen.files import write_json
 from weightgen.text.encoders import MiniLMTextEncoder, TextEncoder
 
 VERSION = 1  # of the questions and of what is done with the answers: raise it when either changes
@@ -97,7 +98,7 @@ class LlmConcepts:
             {"prompt": prompt, "category": category, "paraphrases": kept[prompt][: self.paraphrases]}
             for prompt, category in zip(pool.prompts, pool.categories, strict=True)
         ]
-        (folder / RESULT).write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+        write_json(folder / RESULT, rows)
         return {
             "concepts": len(rows),
             "paraphrases": sum(len(row["paraphrases"]) for row in rows),

@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from weightgen.data.photos.decoding import decode_photo
-from weightgen.data.photos.pool import PhotoPool, sha256
+from weightgen.data.photos.pool import PhotoPool
 from weightgen.errors import DataError, MissingModel
-from weightgen.local_files import content_hash
+from weightgen.files import content_hash, sha256
 from weightgen.network import require_network
 
 

@@ -1,6 +1,5 @@
 """A pool of photos, each known by its content, and the crops that train and test take of it."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,7 @@ from torch import Tensor
 from weightgen.data.photos.crops import ONE_A_PHOTO, crop_named
 from weightgen.data.photos.photo_set import PhotoSet, check_counts
 from weightgen.errors import DataError
-
-
-def sha256(data: bytes | str) -> str:
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+from weightgen.files import sha256
 
 
 class PhotoPool:

@@ -16,8 +16,9 @@ from torch import Tensor
 from weightgen.data.photos.crops import random_crop
 from weightgen.data.photos.decoding import decode_photo, photo_extensions
 from weightgen.data.photos.photo_set import PhotoSet, check_counts
-from weightgen.data.photos.pool import PhotoPool, sha256
+from weightgen.data.photos.pool import PhotoPool
 from weightgen.errors import DataError
+from weightgen.files import sha256
 
 
 class BundledPhotos:

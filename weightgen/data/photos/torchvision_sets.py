@@ -1,6 +1,5 @@
 """Photos of the data sets of faces and landscapes that torchvision downloads."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from weightgen.data.photos.pool import PhotoPool, sha256
+from weightgen.data.photos.pool import PhotoPool
 from weightgen.errors import DataError, MissingModel
+from weightgen.files import sha256
 from weightgen.network import require_network
 
 SETS: dict[str, dict[str, Any]] = {  # class in torchvision.datasets -> its options
@@ -103,7 +103,7 @@ class TorchvisionPhotos(PhotoPool):
 
     @staticmethod
     def _digest(photo: Image.Image) -> str:
-        return hashlib.sha256(f"{photo.size}".encode() + photo.tobytes()).hexdigest()
+        return sha256(f"{photo.size}".encode() + photo.tobytes())
 
 
 def _line(error: Exception) -> str:

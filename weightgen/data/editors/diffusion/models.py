@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from weightgen.data.hashing import FileMemory, folder_hash
 from weightgen.errors import MissingModel
+from weightgen.files import FileMemory, content_hash
 from weightgen.network import require_network
 
 INDEX = "model_index.json"
@@ -36,7 +36,7 @@ def local_folder(model: str) -> Path | None:
 def content(folder: Path, memory: Path | None) -> str:
     """sha256 of a saved pipeline: its weights, configurations and tokenizer files, whatever the folder is called."""
     files = (file for file in folder.rglob("*") if file.is_file() and file.name[0] != "." and _counts(file))
-    return folder_hash(folder, files, FileMemory(memory))
+    return content_hash(folder, files, FileMemory(memory))
 
 
 def _counts(file: Path) -> bool:

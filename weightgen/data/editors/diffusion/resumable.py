@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from weightgen.data.made import PARTS, MadePairs
 from weightgen.errors import DataError
+from weightgen.files import save_tensors
 
 log = logging.getLogger(__name__)
 FLAWS = ("nan", "black", "unchanged")  # by number, from 1
@@ -68,9 +68,7 @@ class _Saved:
     def add(self, index: Sequence[int], edited: Tensor, found: Tensor, seconds: float) -> None:
         content = {"index": torch.tensor(index), "edited": edited, "flaws": found}
         file = self.folder / f"{self.stem}-{index[0]:06d}.safetensors"
-        temporary = file.with_suffix(".tmp")
-        save_file(content, temporary, {"seconds": str(seconds)})
-        temporary.replace(file)
+        save_tensors(file, content, {"seconds": str(seconds)})
         self._hold(**{"found" if name == "flaws" else name: value for name, value in content.items()})
         self.seconds += seconds
 

@@ -1,6 +1,5 @@
 """Pairs of a Hugging Face data set or local Parquet files (image, edited image, prompt), brought into folders once."""
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -14,9 +13,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from weightgen.data.concepts.sources import slug
-from weightgen.data.hashing import FileMemory, folder_hash
 from weightgen.data.photos.decoding import decode_photo
 from weightgen.errors import DataError, MissingModel
+from weightgen.files import FileMemory, content_hash, replacing_folder, sha256, write_json
 from weightgen.network import require_network
 
 COLUMNS = ("image", "edited", "prompt")
@@ -55,19 +54,20 @@ class PairDataset:
         DataError: no such file or column, a row that is no pair, no prompt with `min_pairs` rows.
         """
         options = [self.columns, self.limit, self.min_pairs, *self._content(cache)]
-        place = cache / hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:20]
+        place = cache / sha256(json.dumps(options, sort_keys=True))[:20]
         if not (place / DONE).exists():
             cache.mkdir(parents=True, exist_ok=True)
             with FileLock(place.with_suffix(".lock")):
                 if not (place / DONE).exists():
-                    self._fetch(place.with_suffix(".partial")).replace(place)
+                    with replacing_folder(place) as aside:
+                        self._fetch(aside)
         return place
 
     def _content(self, cache: Path) -> list[Any]:
         if not self.local.exists():
             return [self.name, self.split, self.config, self.revision]
         folder, files = self._files()
-        return [folder_hash(folder, files, FileMemory(cache / "parquet.json"))]
+        return [content_hash(folder, files, FileMemory(cache / "parquet.json"))]
 
     def _files(self) -> tuple[Path, list[Path]]:
         if self.local.is_file():
@@ -116,8 +116,7 @@ class PairDataset:
                 "run again"
             ) from error
 
-    def _fetch(self, partial: Path) -> Path:
-        shutil.rmtree(partial, ignore_errors=True)
+    def _fetch(self, partial: Path) -> None:
         counts: Counter[str] = Counter()
         total = 0
         try:
@@ -147,10 +146,7 @@ class PairDataset:
                 f"editor.dataset.name={self.name}: of {len(counts)} prompts in {total} rows none has "
                 f"{self.min_pairs} pairs; raise editor.dataset.limit ({self.limit})"
             )
-        (partial / DONE).write_text(
-            json.dumps({"rows": total, "concepts": len(counts) - len(few), "left out": len(few)})
-        )
-        return partial
+        write_json(partial / DONE, {"rows": total, "concepts": len(counts) - len(few), "left out": len(few)})
 
     def _image(self, row: Mapping[str, Any], column: str, number: int) -> Image.Image:
         """Stored as bytes, as {"bytes": ...}, or decoded already -> RGB."""

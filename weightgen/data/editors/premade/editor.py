@@ -1,6 +1,5 @@
 """Pairs that exist already: folders of the user's own, or a data set of images, edited images and prompts."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -13,10 +12,10 @@ from torch import Tensor
 from weightgen.data.concepts.sources import SPLITS, Concept, slug
 from weightgen.data.editors.premade.dataset import PairDataset
 from weightgen.data.editors.premade.folders import Pair, PairReader, images_below
-from weightgen.data.hashing import FileMemory
 from weightgen.data.made import PARTS, MadePairs
 from weightgen.data.shares import assign, read_told
 from weightgen.errors import DataError
+from weightgen.files import FileMemory, sha256
 
 VERSION = 1  # belongs into the key of everything made with this editor
 LEAST = {"train": 2, "test": 2}  # pairs: a mean and a spread of features need two
@@ -170,7 +169,7 @@ class PremadePairs:
         """sha256 over the concept's pairs, part by part: neither names nor places matter."""
         parts = self._pairs[concept.name]
         content = {part: [[p.source_digest, p.target_digest] for p in pairs] for part, pairs in parts.items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return sha256(json.dumps(content, sort_keys=True))
 
     def pairs(self, photos: Mapping[str, Tensor], concept: Concept, folder: Path) -> MadePairs:
         """-> the concept's pairs at `size` px, sources its own (`photos` are not looked at)."""

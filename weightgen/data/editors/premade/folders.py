@@ -1,6 +1,5 @@
 """Reading pairs from folders: pix2pix's aligned AB images, or source/ and target/ folders."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from weightgen.data.hashing import FileMemory
 from weightgen.data.photos.decoding import decode_photo, photo_extensions
 from weightgen.errors import DataError
+from weightgen.files import FileMemory, sha256
 
 LAYOUTS = ("auto", "ab", "folders")
 DIRECTIONS = ("a_to_b", "b_to_a")
@@ -69,7 +68,7 @@ def _look(path: Path) -> dict[str, Any]:
 
 
 def _digest(image: Image.Image) -> str:
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    return sha256(f"{image.size}".encode() + image.tobytes())
 
 
 def images_below(folder: Path) -> Iterator[Path]:
