@@ -31,11 +31,6 @@ def test_every_row_of_every_batch_is_trained_once(world: int, parts: int) -> Non
         assert sorted(torch.cat(rows).tolist()) == (10 * step + torch.arange(6)).tolist()
 
 
-def test_a_module_that_cuts_for_itself_gets_its_rank_s_rows_at_once() -> None:
-    (first, *_) = Slices(Counted(), 1, 2, parts=3, cut=False)
-    assert first["x"].tolist() == [1, 3, 5]
-
-
 @pytest.mark.parametrize("shares", [1, 2, 3, 6])
 def test_the_mean_of_the_slices_losses_is_the_loss_of_the_batch(shares: int) -> None:
     batch = Counted().batch(1)  # rows 10, 11 and 15 are valid

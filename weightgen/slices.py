@@ -6,7 +6,7 @@ and dropout do not depend on how many processes there are.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,21 +14,12 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from weightgen.batches import Batches
 from weightgen.errors import WeightgenError
 
 
-class Batches(Protocol):
-    """Batches that are a function of the step: steps start .. steps - 1."""
-
-    steps: int
-    start: int
-
-    def batch(self, step: int) -> dict[str, Tensor]: ...
-
-
 class Slices(IterableDataset):
-    """The `parts` slices of process `rank` of every batch, in the order of training; with cut=False joined, for a module
-    that cuts its batch itself.
+    """The `parts` slices of process `rank` of every batch, in the order of training.
 
     A slice of a batch with "valid" also has "share", a float: what a mean over its valid elements is to be multiplied by,
     so that the mean over all slices is the mean over the whole batch's valid elements.
@@ -36,8 +27,8 @@ class Slices(IterableDataset):
     Raises WeightgenError if a batch cannot be cut equally: unequal slices would weigh their rows unequally.
     """
 
-    def __init__(self, batches: Batches, rank: int, world: int, parts: int = 1, cut: bool = True) -> None:
-        self.batches, self.rank, self.world, self.parts = batches, rank, world, parts if cut else 1
+    def __init__(self, batches: Batches, rank: int, world: int, parts: int = 1) -> None:
+        self.batches, self.rank, self.world, self.parts = batches, rank, world, parts
         size, shares = _rows(batches.batch(batches.start)), world * parts
         if size % shares:
             raise WeightgenError(

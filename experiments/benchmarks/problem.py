@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.runner import Stopwatch
 from experiments.pipeline.load import lora_spec, seeded
-from weightgen.data.fleet_batches import FleetBatches
-from weightgen.data.pairs import PairBatches
+from weightgen.batches import Batches, Pairs, Texts, pair_batches
 from weightgen.errors import WeightgenError
 from weightgen.translation import TranslatorModule, inject_lora
+from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
 
 TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
@@ -59,7 +59,6 @@ class Problem:
         shape = cfg.bench.photos, 3, size, size
         self.photos = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
         self.tokens = torch.randn(1, TOKENS, TEXT_DIM, generator=noise)
-        self.text_mask = torch.ones(1, TOKENS, dtype=torch.bool)
         self.base: nn.Module = seeded(SEED, cfg.translator, text_dim=TEXT_DIM).eval()
 
     def targets(self, concept: int) -> Tensor:
@@ -81,9 +80,13 @@ class Problem:
     def schedule(self) -> dict[str, Any]:
         return {name: self.budget[name] for name in ("l1_weight", "warmup_steps", "decay_start")}
 
-    def batches(self, concept: int, steps: int | None) -> PairBatches:
-        text = self.tokens, self.text_mask, [[0]]
-        return PairBatches(self.photos, [self.targets(concept)], *text, self.budget.batch_size, SEED, steps=steps)
+    def batches(self, concept: int, steps: int | None) -> Batches:
+        pairs = Pairs(self.photos, [self.targets(concept)])
+        return pair_batches(pairs, self.texts(1), self.budget.batch_size, SEED, steps)
+
+    def texts(self, concepts: int) -> Texts:
+        """One text, which describes all concepts."""
+        return Texts(self.tokens, torch.ones(1, TOKENS, dtype=torch.bool), [[0]] * concepts)
 
     def module(self, steps: int) -> TranslatorModule:
         """A concept's own training, as the zoo's LoRAs are trained one at a time."""
@@ -93,12 +96,11 @@ class Problem:
     def fleet(self, concepts: Sequence[int], steps: int, size: int) -> FleetModule:
         """The training of `concepts`, `size` of them at a time."""
         targets = [self.targets(concept) for concept in concepts]
-        text = self.tokens, self.text_mask, [[0]] * len(targets)
         return FleetModule(
             self.base,
             lora_spec(self.cfg),
             {str(concept): steps for concept in concepts},
-            FleetBatches(self.photos, targets, *text, self.budget.batch_size, SEED),
+            FleetBatches(self.photos, targets, self.texts(len(targets)), self.budget.batch_size, SEED),
             on_leave=_finished,
             size=size,
             discriminator=self.discriminator if self.budget.adversarial else None,

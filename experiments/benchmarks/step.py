@@ -14,7 +14,7 @@ from experiments.benchmarks.hand import COMPILED, HandLoop
 from experiments.benchmarks.problem import Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
 from experiments.training.fit import fit
-from weightgen.data.pairs import PairBatches
+from weightgen.batches import Batches
 from weightgen.translation import FineTuneModule, merge_lora
 from weightgen.translation.fleet.training import FleetSteps
 
@@ -103,7 +103,7 @@ def under_lightning(setting: Setting, make: Make) -> float:
     return clock.seconds
 
 
-def by_hand(setting: Setting, loop: HandLoop, batches: PairBatches, steps: int) -> float:
+def by_hand(setting: Setting, loop: HandLoop, batches: Batches, steps: int) -> float:
     """Seconds of `steps` steps, after WARM that do not count, as under Lightning."""
 
     def run(steps: range) -> None:

@@ -22,7 +22,7 @@ from experiments.pipeline.load import (
 from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
-from weightgen.data.pairs import PairBatches
+from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.files import save_tensors, write_json
 from weightgen.slices import spread
 from weightgen.text.encoders import representative
@@ -47,12 +47,9 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     sources = train_sources(pipeline, concepts)
     if (used := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
         sources, targets = sources[used], [target[used] for target in targets]
-    batches = PairBatches(
-        sources,
-        targets,
-        text.tokens,
-        text.mask,
-        [rows[i] for i in chosen],
+    batches = pair_batches(
+        Pairs(sources, targets),
+        Texts(text.tokens, text.mask, [rows[i] for i in chosen]),
         budget.batch_size,
         seed=cfg.build_seed,
         steps=budget.steps,

@@ -1,7 +1,6 @@
 """Stage 4: the zoo cut into blocks, with the normaliser of train concepts. `make blocks`."""
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ SCORES = ("l1", "l1_zero", "fid", "kid", "perceptual")
 
 
 def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """zoo.{json,safetensors}, layout.json, blocks.json (what each index means), normalizer.safetensors."""
+    """zoo.{json,safetensors}, layout.json, normalizer.safetensors."""
     cfg, store = pipeline.cfg, pipeline.store
     kept = {lora: store.metrics(lora) for lora in spec.inputs}
     excluded = [lora.subject.name for lora, metrics in kept.items() if metrics["diverged"]]
@@ -45,7 +44,6 @@ def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]
     normalizer = Normalizer.fit(zoo.blocks, layout.valid())
     save_tensors(folder / "normalizer.safetensors", normalizer.state())
     write_json(folder / "layout.json", layout.to_json())
-    write_json(folder / "blocks.json", [asdict(block) for block in layout.index()])
     write_json(folder / "excluded.json", excluded)
     spread = torch.where(layout.valid(), normalizer.normalize(zoo.blocks), 0.0)
     return {

@@ -29,6 +29,7 @@ from experiments.pipeline.load import (
 )
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
+from weightgen.batches import Texts
 from weightgen.data.concepts.sources import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
@@ -38,7 +39,7 @@ from weightgen.generation.generator import BlockGenerator
 from weightgen.slices import spread
 from weightgen.translation import inject_lora, load_lora_state
 from weightgen.translation.training import translate
-from weightgen.weights import BlockLayout, ZooBatches
+from weightgen.weights import BlockLayout, set_batches
 
 log = logging.getLogger(__name__)
 SHOWN = 4  # train concepts whose generated translators are logged
@@ -66,14 +67,11 @@ def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
     known = {concept.name: concept for concept in pipeline.split("train")}
     text, rows = concept_texts(pipeline, [known[entry.concept] for entry in zoo.entries])
     valid = layout.valid()
-    batches = ZooBatches(
+    batches = set_batches(
         normalizer.normalize(zoo.blocks) * valid,
         valid,
-        text.tokens,
-        text.mask,
-        rows,
+        Texts(text.tokens, text.mask, rows),
         budget.concepts,
-        budget.blocks,
         seed=cfg.build_seed,
         steps=budget.steps,
     )

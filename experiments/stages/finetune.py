@@ -24,7 +24,7 @@ from experiments.pipeline.load import (
 from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
-from weightgen.data.pairs import PairBatches
+from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.evaluation.callbacks import EvaluationCallback
 from weightgen.files import save_tensors, write_json
 from weightgen.translation import FineTuneModule, inject_lora, load_lora_state, lora_state, merge_lora
@@ -72,9 +72,8 @@ def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, An
         sources, edited = training_pairs(pipeline, concept, seed)
     elif (rows := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
         sources, edited = sources[rows], edited[rows]
-    batches = PairBatches(
-        sources, [edited], text.tokens, text.mask, [[0]], budget["batch_size"], seed=seed, steps=budget["steps"]
-    )
+    pairs, texts = Pairs(sources, [edited]), Texts(text.tokens, text.mask, [[0]])
+    batches = pair_batches(pairs, texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     model, seconds = initial_model(pipeline, spec, init)
     module = FineTuneModule(
         model,

@@ -22,18 +22,19 @@ from experiments.pipeline.load import (
 from experiments.stages.denoiser import SHOWN, new_denoiser, show
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
+from weightgen.batches import Batches, Pairs, Texts, concept_batches
 from weightgen.data.concepts.sources import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator
-from weightgen.generation.through_base import FunctionBatches, FunctionSpaceModule
-from weightgen.translation.fleet.stacked_lora import StackedLora
+from weightgen.generation.through_base import FunctionSpaceModule
+from weightgen.translation.stacked_lora import StackedLora
 from weightgen.weights import Zoo
 
 
 def function_batches(
     pipeline: Pipeline, zoo: Zoo, own: Tensor, budget: DictConfig, photos: int
-) -> tuple[FunctionBatches, list[Concept]]:
+) -> tuple[Batches, list[Concept]]:
     """Batches of `budget.concepts` of the zoo's concepts with `photos` pairs each, and those concepts.
 
     own: (N, K, D), what the batches carry of each concept's set.
@@ -41,13 +42,11 @@ def function_batches(
     known = {concept.name: concept for concept in pipeline.split("train")}
     concepts = [known[entry.concept] for entry in zoo.entries]
     text, rows = concept_texts(pipeline, concepts)
-    batches = FunctionBatches(
-        train_sources(pipeline, concepts),
-        [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts],
+    targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
+    batches = concept_batches(
+        Pairs(train_sources(pipeline, concepts), targets),
+        Texts(text.tokens, text.mask, rows),
         own,
-        text.tokens,
-        text.mask,
-        rows,
         budget.concepts,
         photos,
         seed=pipeline.cfg.build_seed,

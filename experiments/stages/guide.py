@@ -16,7 +16,7 @@ from weightgen.files import save_tensors
 from weightgen.generation.guided import Guide
 from weightgen.generation.guided_training import GuidedModule
 from weightgen.translation import inject_lora, lora_state
-from weightgen.translation.fleet.stacked_lora import StackedLora
+from weightgen.translation.stacked_lora import StackedLora
 
 
 def new_guide(pipeline: Pipeline, spec: Spec) -> Guide:

@@ -27,8 +27,8 @@ from experiments.pipeline.load import (
 from experiments.pipeline.shards import share
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
+from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.data.concepts.sources import Concept
-from weightgen.data.pairs import PairBatches
 from weightgen.files import save_tensors
 from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
 from weightgen.translation.fleet.training import FleetResult
@@ -51,12 +51,9 @@ def train(pipeline: Pipeline, spec: Spec, folder: Path, loggers: Sequence[Logger
     text, rows = concept_texts(pipeline, [concept])
     photos, targets = pair_tensors(pipeline, concept)
     base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
-    batches = PairBatches(
-        photos["train"],
-        [targets["train"]],
-        text.tokens,
-        text.mask,
-        rows,
+    batches = pair_batches(
+        Pairs(photos["train"], [targets["train"]]),
+        Texts(text.tokens, text.mask, rows),
         budget.batch_size,
         seed=cfg.build_seed,
         steps=steps,

@@ -18,8 +18,9 @@ from experiments.stages.fleet_folders import FleetFolders
 from experiments.stages.lora import publish
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
-from weightgen.data.fleet_batches import FleetBatches
+from weightgen.batches import Texts
 from weightgen.translation import inject_lora, lora_state
+from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
 
 
@@ -117,9 +118,7 @@ def _batches(pipeline: Pipeline, specs: Sequence[Spec]) -> FleetBatches:
     return FleetBatches(
         train_sources(pipeline, concepts),
         TrainPairs(pipeline, concepts, 1),
-        torch.cat([text.tokens for text in texts]),
-        torch.cat([text.mask for text in texts]),
-        prompts,
+        Texts(torch.cat([text.tokens for text in texts]), torch.cat([text.mask for text in texts]), prompts),
         pipeline.cfg.budget.lora.batch_size,
         pipeline.cfg.build_seed,
     )
@@ -131,7 +130,7 @@ class FleetProgress(pl.Callback):
     def __init__(self, fleet: FleetModule, label: str, row: int) -> None:
         self.bar = tqdm(
             desc=label,
-            total=sum(schedule.max_steps for schedule in fleet.schedules),
+            total=sum(schedule.end for schedule in fleet.schedules),
             initial=self.done(fleet),
             unit=" concept-steps",
             disable=None,
@@ -142,7 +141,7 @@ class FleetProgress(pl.Callback):
     @staticmethod
     def done(fleet: FleetModule) -> int:
         """Concept-steps that need no more doing, whoever did them."""
-        return sum(schedule.max_steps for schedule in fleet.schedules) - fleet.remaining
+        return sum(schedule.end for schedule in fleet.schedules) - fleet.remaining
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: FleetModule, *args: Any) -> None:
         self.bar.update(self.done(module) - self.bar.n)

@@ -33,8 +33,7 @@ class LossLogger(AfterStep):
     def after_step(self, trainer: pl.Trainer, module: pl.LightningModule, step: int) -> None:
         if step % self.every:
             return
-        losses = getattr(module, "last_losses", None) or trainer.callback_metrics
-        values = {name: float(trainer.strategy.reduce(value)) for name, value in losses.items()}
+        values = {name: float(trainer.strategy.reduce(value)) for name, value in module.last_losses.items()}
         values |= {SECONDS: float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
         for logger in trainer.loggers:
             logger.log_metrics({"step": step, **values}, step=step)
@@ -104,7 +103,8 @@ def shared(
 
     Raises WeightgenError if the batches or the module cannot be shared with an equal result.
     """
-    parts = cfg.strategy.accumulate if parallel else 1
+    # a GAN's batch is trained at once: each of its two losses would otherwise want the parts of the other's first
+    parts = cfg.strategy.accumulate if parallel and module.automatic_optimization else 1
     if parallel is None or world() * parts == 1:
         return {}, batches
     mixing = [m for m in module.modules() if isinstance(m, _BatchNorm | nn.Dropout) and m.training]
@@ -113,10 +113,8 @@ def shared(
             f"{type(mixing[0]).__name__} makes a result depend on how batches are shared out: train this network with "
             "strategy.ranks=1 strategy.accumulate=1"
         )
-    options: dict[str, Any] = {"accumulate_grad_batches": parts}
-    if not module.automatic_optimization:  # such a module cuts its batches itself
-        options, module.accumulate = {}, parts
-    slices = Slices(batches, rank(), world(), parts, cut=module.automatic_optimization)
+    options: dict[str, Any] = {"accumulate_grad_batches": parts} if parts > 1 else {}
+    slices = Slices(batches, rank(), world(), parts)
     if world() > 1:
         node = OmegaConf.merge(cfg, {"strategy": {"ranks": world()}}).strategy.parallel[parallel]
         options |= {"strategy": instantiate(node), "devices": world(), "plugins": [Environment()]}

@@ -75,7 +75,7 @@ def test_loss_is_the_error_on_valid_elements(prediction):
     run.fit(module, loader(data, N))
     sign = 1 if prediction == "sample" else -1
     x_0 = data["blocks"][data["valid"]]
-    torch.testing.assert_close(run.callback_metrics["train/loss"], (0.5 - sign * x_0).square().mean())
+    torch.testing.assert_close(module.last_losses["train/loss"], (0.5 - sign * x_0).square().mean())
     # one SGD step on d/dc = 2 mean (c - x)
     after = 0.5 - 0.1 * 2 * (0.5 - sign * x_0.mean())
     torch.testing.assert_close(module.denoiser.value.detach(), after)
@@ -83,30 +83,17 @@ def test_loss_is_the_error_on_valid_elements(prediction):
 
 def test_noised_input_is_the_schedules():
     data = concepts(64)
-    module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, terminal_fraction=0.5, text_dropout=0.25)
+    module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, terminal_fraction=0.5)
     trainer(max_steps=1).fit(module, loader(data, 64))
     [(x_t, t, index, text_mask)] = module.denoiser.asked
     terminal = t == 999
     assert 0.3 < terminal.float().mean() < 0.7
     assert len(t[~terminal].unique()) > 20
-    assert 0.05 < (~text_mask[:, 0]).float().mean() < 0.5
+    assert torch.equal(text_mask, data["text_mask"])
     a = module.scheduler.alphas_cumprod[t][:, None, None]
     noise = (x_t - a.sqrt() * data["blocks"]) / (1 - a).sqrt()
     assert abs(noise.std() - 1) < 0.05
     assert torch.equal(index, data["index"])
-
-
-def test_blocks_per_sample_keeps_rows_together():
-    data = concepts(8) | {"evidence": torch.randn(8, K, D)}
-    module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, blocks_per_sample=2)
-    thin = module.thin(data, torch.Generator().manual_seed(0))
-    assert thin["blocks"].shape == thin["valid"].shape == thin["evidence"].shape == (8, 2, D)
-    for row, kept in enumerate(thin["index"]):
-        assert len(set(kept.tolist())) == 2
-        for name in ("blocks", "valid", "evidence"):
-            assert torch.equal(thin[name][row], data[name][row, kept])
-    assert len({tuple(kept.tolist()) for kept in thin["index"]}) > 1
-    assert thin["tokens"] is data["tokens"]
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -115,9 +102,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, accumulate):
     data = loader(concepts(8))
 
     def module():
-        return BlockDiffusionModule(
-            denoiser(), make_scheduler(), ADAM, warmup_steps=3, decay_steps=50, text_dropout=0.2, blocks_per_sample=2
-        )
+        return BlockDiffusionModule(denoiser(), make_scheduler(), ADAM, warmup_steps=3, decay_steps=50)
 
     whole = module()
     trainer(tmp_path, max_epochs=4, **options).fit(whole, data)
@@ -146,9 +131,9 @@ def test_averaged_weights_by_hand():
 
 def test_learning_rate_schedule():
     module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, warmup_steps=4)
-    assert [module.rate(step) for step in (0, 1, 4, 1000)] == [0.2, 0.4, 1.0, 1.0]
+    assert [module.schedule(step) for step in (0, 1, 4, 1000)] == [0.2, 0.4, 1.0, 1.0]
     module = BlockDiffusionModule(Constant(0.0), make_scheduler(), SGD, warmup_steps=0, decay_steps=10)
-    assert [round(module.rate(step), 6) for step in (0, 5, 10, 20)] == [1.0, 0.5, 0.0, 0.0]
+    assert [round(module.schedule(step), 6) for step in (0, 5, 10, 20)] == [1.0, 0.5, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -163,20 +148,18 @@ def test_learns_prompt_to_blocks_of_unseen_prompts(network, prediction):
         net = BlockUNet1d(D, K, E, width=16, levels=2, heads=2, patch=4)
     module = BlockDiffusionModule(net, make_scheduler(prediction), ADAM, ema_decay=0.95, warmup_steps=10)
     seen, unseen = concepts(256, seed=1), concepts(64, seed=2)
-    run = trainer(max_epochs=12)
-    run.fit(module, loader(seen, 32), loader(unseen, 64))
+    trainer(max_epochs=12).fit(module, loader(seen, 32))
     blocks = Sampler(module.scheduler).sample(
         module.averaged, unseen["index"], unseen["tokens"], unseen["text_mask"], D, torch.Generator().manual_seed(0)
     )
     mean_set = masked_mse(torch.zeros_like(blocks), unseen["blocks"], unseen["valid"])
     assert masked_mse(blocks, unseen["blocks"], unseen["valid"]) < 0.5 * mean_set
-    assert run.callback_metrics["val/one_step_mse"] < 0.5 * mean_set
 
 
 def test_refusals():
     network = Constant(0.0)
     with pytest.raises(ValueError, match="zero terminal SNR"):
         BlockDiffusionModule(network, DDIMScheduler(prediction_type="epsilon"), SGD)
-    for option in ({"terminal_fraction": 1.5}, {"text_dropout": -0.1}, {"ema_decay": 1.0}, {"blocks_per_sample": 0}):
+    for option in ({"terminal_fraction": 1.5}, {"ema_decay": 1.0}):
         with pytest.raises(ValueError, match=next(iter(option))):
             BlockDiffusionModule(network, make_scheduler(), SGD, **option)

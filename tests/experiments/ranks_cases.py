@@ -13,14 +13,14 @@ from torch import Tensor
 from experiments.command.app import CONF, quiet
 from experiments.pipeline.ranks import group, world
 from experiments.training.fit import fit
-from weightgen.data.pairs import PairBatches
+from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.fid import frechet_distance
 from weightgen.slices import spread
 from weightgen.translation import E2GANGenerator, PatchDiscriminator, TranslatorModule
-from weightgen.weights import ZooBatches
+from weightgen.weights import set_batches
 
 N, K, D, L, E = 6, 5, 16, 3, 8
 STEPS = 5
@@ -52,20 +52,20 @@ def noise(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def texts() -> tuple[Tensor, Tensor, list[list[int]]]:
+def texts(concepts: int = N) -> Texts:
     mask = torch.ones(2 * N, L, dtype=torch.bool)
     mask[::2, -1] = False
-    return noise(2 * N, L, E, seed=1), mask, [[2 * i, 2 * i + 1] for i in range(N)]
+    return Texts(noise(2 * N, L, E, seed=1), mask, [[2 * i, 2 * i + 1] for i in range(concepts)])
 
 
 def denoiser(cfg: DictConfig, folder: Path, stop: int | None = None) -> tuple[dict[str, Tensor], list[list[float]]]:
-    """Averaged weights and learning rates: random blocks (some half padding), prompts, times and noise."""
+    """Averaged weights and learning rates: blocks (some half padding), prompts, times and noise."""
     valid = torch.ones(K, D, dtype=torch.bool)
     valid[-2:, D // 4 :] = False
-    batches = ZooBatches(noise(N, K, D, seed=2) * valid, valid, *texts(), 4, 2, seed=3, steps=STEPS)
+    batches = set_batches(noise(N, K, D, seed=2) * valid, valid, texts(), 4, seed=3, steps=STEPS)
     torch.manual_seed(0)
     net = JointTransformer(D, K, E, width=16, layers=1, heads=2)
-    module = BlockDiffusionModule(net, make_scheduler(), adam, warmup_steps=2, decay_steps=8, text_dropout=0.3, seed=4)
+    module = BlockDiffusionModule(net, make_scheduler(), adam, warmup_steps=2, decay_steps=8, seed=4)
     seen = Seen(stop)
     fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="denoiser")
     return module.averaged_state(), seen.rates
@@ -74,7 +74,7 @@ def denoiser(cfg: DictConfig, folder: Path, stop: int | None = None) -> tuple[di
 def base(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Weights of both nets and learning rates of adversarial training on two concepts."""
     images = (noise(3, 8, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8)
-    batches = PairBatches(images[0], [images[1], images[2]], *texts()[:2], texts()[2][:2], 4, seed=6, steps=STEPS)
+    batches = pair_batches(Pairs(images[0], [images[1], images[2]]), texts(2), 4, seed=6, steps=STEPS)
     torch.manual_seed(0)
     module = TranslatorModule(
         E2GANGenerator(width=8, text_dim=E),

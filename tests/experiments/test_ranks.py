@@ -112,9 +112,9 @@ def test_a_follower_ends_where_logging_ends(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm2d(3), nn.Dropout(0.1)])
 def test_what_depends_on_the_cut_is_refused(layer: nn.Module, tmp_path: Path) -> None:
-    module = cases.TranslatorModule(nn.Sequential(layer), None, cases.adam)
+    module = cases.BlockDiffusionModule(nn.Sequential(layer), cases.make_scheduler(), cases.adam)
     with pytest.raises(WeightgenError, match=rf"{type(layer).__name__} .*strategy\.ranks=1 strategy\.accumulate=1"):
-        fit(cases.config("strategy.accumulate=2"), module, range(1), tmp_path, [], bar=False, parallel="base")
+        fit(cases.config("strategy.accumulate=2"), module, range(1), tmp_path, [], bar=False, parallel="denoiser")
 
 
 def test_concepts_of_their_own_are_trained_by_one_process_whatever_the_strategy() -> None:

@@ -16,9 +16,9 @@ from weightgen.text.encoders import TextFeatures
 from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora
 
 
-def guide(rate: float = 0.05) -> tuple[Guide, object, object]:
+def guide(rate: float = 0.05, photos: int = 2) -> tuple[Guide, object, object]:
     """A guide, the function-space module that it shares base and layout with, and its batches."""
-    module, batches = parts(steps=30)
+    module, batches = parts(30, photos)
     torch.manual_seed(1)
     refiner = GuidedRefiner(64, module.layout.blocks, 8, width=16, layers=1, heads=2, hidden=8, rate=rate)
     return Guide(refiner, module.stacked, module.layout, module.normalizer), module, batches
@@ -59,10 +59,9 @@ def test_gradients_are_those_of_evidence_and_only_the_first_pairs_guide() -> Non
 
 
 def test_training_beats_sign_descent_on_pairs_that_did_not_guide() -> None:
-    g, module, batches = guide(rate=0.02)
+    g, module, batches = guide(rate=0.02, photos=3)
     generator = BlockGenerator(module.denoiser, Sampler(make_scheduler()), g.layout, g.normalizer)
     zero = torch.zeros(g.layout.blocks, 64)
-    batches.photos = 3
     before = {name: weight.clone() for name, weight in module.denoiser.state_dict().items()}
     trained = GuidedModule(
         g, generator, zero, lambda p: torch.optim.Adam(p, 3e-3), pairs=(1, 2), rounds=2, query=1, ema_decay=0.5

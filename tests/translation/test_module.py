@@ -130,12 +130,12 @@ def test_the_discriminator_may_have_an_optimizer_of_its_own():
 
 def test_rate_by_hand():
     module = TranslatorModule(*tiny(), ADAM, warmup_steps=3, decay_start=0.5, max_steps=10)
-    rates = [module.rate(step) for step in range(12)]
+    rates = [module.schedule(step) for step in range(12)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
     constant = TranslatorModule(*tiny(), ADAM, max_steps=10)
-    assert [constant.rate(step) for step in range(10)] == [1.0] * 10
+    assert [constant.schedule(step) for step in range(10)] == [1.0] * 10
     whole = TranslatorModule(*tiny(), ADAM, decay_start=0.0, max_steps=4)
-    assert [whole.rate(step) for step in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert [whole.schedule(step) for step in range(4)] == pytest.approx([1, 0.75, 0.5, 0.25])
 
 
 def test_signed_and_bytes_are_inverse_on_all_256_values():

@@ -7,7 +7,7 @@ import torch
 
 from weightgen.errors import WeightgenError
 from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, lora_state
-from weightgen.weights import BlockInfo, BlockLayout
+from weightgen.weights import BlockLayout
 
 RULES = (1, 2, 3)
 TINY = {"a.A": (2, 3), "a.B": (1, 2), "b.A": (2, 2), "c.A": (2, 3), "c.B": (1, 2)}  # 8, 4, 8 weights
@@ -57,10 +57,7 @@ def test_mask_and_index_count_every_weight_once(lora, size, rule):
     assert layout.weights == total
     assert layout.valid().shape == (layout.blocks, size)
     assert layout.valid().dtype == torch.bool
-    index = layout.index()
-    assert [info.index for info in index] == list(range(layout.blocks))
-    assert [info.weights for info in index] == layout.valid().sum(1).tolist()
-    assert sum(info.weights for info in index) == total
+    assert int(layout.valid().sum()) == total
 
 
 def test_rule_1_by_hand_never_mixes_layers():
@@ -73,13 +70,6 @@ def test_rule_1_by_hand_never_mixes_layers():
         [18, 19, 20, 0, 0],
     ]
     assert layout.valid().sum(1).tolist() == [5, 3, 4, 5, 3]
-    assert layout.index() == [
-        BlockInfo(0, "a", ("a",), "A2x3_B1x2", 0, 5),
-        BlockInfo(1, "a", ("a",), "A2x3_B1x2", 5, 3),
-        BlockInfo(2, "b", ("b",), "A2x2", 0, 4),
-        BlockInfo(3, "c", ("c",), "A2x3_B1x2", 0, 5),
-        BlockInfo(4, "c", ("c",), "A2x3_B1x2", 5, 3),
-    ]
 
 
 def test_rule_2_by_hand_packs_layers_of_one_kind():
@@ -90,21 +80,12 @@ def test_rule_2_by_hand_packs_layers_of_one_kind():
         [17, 18, 19, 20, 0, 0],
         [9, 10, 11, 12, 0, 0],
     ]
-    assert layout.index() == [
-        BlockInfo(0, "A2x3_B1x2", ("a",), "A2x3_B1x2", 0, 6),
-        BlockInfo(1, "A2x3_B1x2", ("a", "c"), "A2x3_B1x2", 6, 6),
-        BlockInfo(2, "A2x3_B1x2", ("c",), "A2x3_B1x2", 12, 4),
-        BlockInfo(3, "A2x2", ("b",), "A2x2", 0, 4),
-    ]
 
 
 def test_rule_3_by_hand_is_one_row_cut_anywhere():
     layout = BlockLayout(TINY, size=9, rule=3)
     row = [*range(1, 21), *[0] * 7]
     assert layout.to_blocks(tiny_state()).flatten().tolist() == row
-    assert [info.layers for info in layout.index()] == [("a", "b"), ("b", "c"), ("c",)]
-    assert [info.kind for info in layout.index()] == ["A2x3_B1x2", "A2x2", "A2x3_B1x2"]
-    assert [info.offset for info in layout.index()] == [0, 9, 18]
 
 
 def test_names_shapes_and_settings_that_do_not_fit_are_named():

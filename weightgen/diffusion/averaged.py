@@ -11,9 +11,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from weightgen.schedules import Schedule
+
 
 class AveragedModule(pl.LightningModule):
-    """Trains `denoiser` with `optimizer`, its rate scaled by `rate(step)`; `averaged` is what to export.
+    """Trains `denoiser` with `optimizer`, its learning rate scaled by `schedule`; `averaged` is what to export.
 
     average: a multi_avg_fn of AveragedModel.
     """
@@ -23,10 +25,12 @@ class AveragedModule(pl.LightningModule):
         denoiser: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         average: Callable[..., None],
+        schedule: Schedule,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.optimizer = optimizer
+        self.schedule = schedule
         self.ema = AveragedModel(denoiser, multi_avg_fn=average).requires_grad_(False)
 
     @property
@@ -45,10 +49,6 @@ class AveragedModule(pl.LightningModule):
         options = StateDictOptions(full_state_dict=True)  # a plain state dict where nothing is sharded
         return {name: value.cpu() for name, value in get_model_state_dict(self.averaged, options=options).items()}
 
-    def rate(self, step: int) -> float:
-        """Learning rate at a step, as a share of the optimizer's own; constant unless a subclass says otherwise."""
-        return 1.0
-
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The step, then the average: before any callback saves a checkpoint, so that a resumed run misses none."""
         super().optimizer_step(*args, **kwargs)
@@ -56,5 +56,5 @@ class AveragedModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.optimizer(self.denoiser.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""What both denoisers are told besides x_t: the diffusion time and the prompt."""
+"""What both denoisers read beside x_t: the diffusion time and the prompt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TextContext(nn.Module):
     """Token features of a prompt, normalised and projected, behind one learned token that is always visible.
 
     tokens: (N, L, E); mask: (N, L) bool -> context (N, 1 + L, width), mask (N, 1 + L) bool.
-    A prompt with no visible token (text dropout) is thereby "no prompt", never a softmax over nothing.
+    A prompt with no visible token is thereby "no prompt", never a softmax over nothing.
     """
 
     def __init__(self, text_dim: int, width: int):

@@ -7,9 +7,10 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 PREDICTIONS = ("sample", "v_prediction")
+TRAIN_TIMESTEPS = 1000  # the last of them, TRAIN_TIMESTEPS - 1, is pure noise
 
 
-def make_scheduler(prediction: str = "sample", train_timesteps: int = 1000) -> DDIMScheduler:
+def make_scheduler(prediction: str = "sample", train_timesteps: int = TRAIN_TIMESTEPS) -> DDIMScheduler:
     """DDIM with zero terminal SNR (arXiv 2305.08891): the last step is pure noise, which is where sampling
     starts.
 
@@ -54,19 +55,15 @@ def to_x0(scheduler: DDIMScheduler, output: Tensor, x_t: Tensor, t: Tensor) -> T
 
 
 class Sampler:
-    """steps: denoising steps, 1 as in the paper; eta: 0 is deterministic DDIM, 1 is DDPM (with 1 step there
-    is no noise to add)."""
+    """Deterministic DDIM. steps: denoising steps, 1 as in the paper."""
 
-    def __init__(self, scheduler: DDIMScheduler, steps: int = 1, eta: float = 0.0):
+    def __init__(self, scheduler: DDIMScheduler, steps: int = 1):
         check_prediction(scheduler)
         limit = scheduler.config.num_train_timesteps
         if not 1 <= steps <= limit:
             raise ValueError(f"sampler.steps={steps}: from 1 to {limit}, the number of training steps")
-        if not 0 <= eta <= 1:
-            raise ValueError(f"sampler.eta={eta}: from 0 to 1")
         self.scheduler = scheduler
         self.steps = steps
-        self.eta = eta
 
     @torch.no_grad()
     def sample(
@@ -78,13 +75,11 @@ class Sampler:
         block_size: int,
         generator: torch.Generator,
         valid: Tensor | None = None,
-        **inputs: Tensor,
     ) -> Tensor:
         """Normalised blocks (N, K, D) for N prompts, from noise, on the device of `tokens`.
 
         index: (N, K) long; tokens: (N, L, E); text_mask: (N, L) bool; block_size: D; generator: on the CPU,
-        so that every device starts from the same noise; valid: (N, K, D) bool, False on padding, where x_0 is
-        then 0; inputs: what else the denoiser takes (evidence of a JointTransformer).
+        so that every device starts from the same noise; valid: (N, K, D) bool, False on padding, where x_0 is then 0.
         """
         if generator.device.type != "cpu":
             raise ValueError("Sampler.sample draws its noise on the CPU: pass a CPU generator")
@@ -92,20 +87,15 @@ class Sampler:
         # its own copy: set_timesteps changes a scheduler, and x_0 is what we hand it
         scheduler = DDIMScheduler.from_config(self.scheduler.config, prediction_type="sample")
         scheduler.set_timesteps(self.steps)
-
-        def noise() -> Tensor:
-            return torch.randn(*index.shape, block_size, generator=generator).to(device, dtype)
-
-        x_t = noise()
+        x_t = torch.randn(*index.shape, block_size, generator=generator).to(device, dtype)
         for step in scheduler.timesteps:
             t = step.to(device).expand(len(index))
-            output = denoiser(x_t, t, index, tokens, text_mask, **inputs)
+            output = denoiser(x_t, t, index, tokens, text_mask)
             x_0 = to_x0(self.scheduler, output, x_t, t)
             if valid is not None:
                 x_0 = x_0 * valid
             last = step == scheduler.timesteps[-1]
             if last:  # diffusers would stop at alpha_bar_0 < 1 where steps does not divide the training steps
                 return x_0
-            fresh = noise() if self.eta > 0 else None
-            x_t = scheduler.step(x_0, int(step), x_t, eta=self.eta, variance_noise=fresh).prev_sample
+            x_t = scheduler.step(x_0, int(step), x_t).prev_sample
         raise AssertionError("a schedule has at least one step")

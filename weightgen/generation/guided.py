@@ -1,6 +1,6 @@
 """Weights from a few pairs of the new concept: learned refinement of a generated set, guided by the loss's gradient.
 
-Text alone does not reach unseen factors (DESIGN). Each round shows a network, block by block, the gradient of the L1 loss
+Text alone does not reach unseen factors. Each round shows a network, block by block, the gradient of the L1 loss
 on k example pairs at the current weights, beside text and block index; it answers with a step for every weight. Its
 honest rival at equal gradients is `few_steps`: plain Adam on the same pairs.
 """
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, l1_loss
 
 from weightgen.diffusion.joint import JointTransformer
-from weightgen.translation.fleet.stacked_lora import StackedLora
+from weightgen.diffusion.sampler import TRAIN_TIMESTEPS
+from weightgen.translation.stacked_lora import StackedLora
 from weightgen.translation.training import to_signed
 from weightgen.weights import BlockLayout, Normalizer
 
 FEATURES = 5  # of each weight: value, gradient, its sign, last round's gradient, last round's step
-LAST = 999  # diffusion time of the first round; each further round is ROUND_TIME less noisy
-ROUND_TIME = 100
+ROUND_TIME = 100  # the first round has the diffusion time of pure noise; each further round has this much less
 
 
 def unit(blocks: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ class Guide(nn.Module):
             blocks = blocks.detach()
             loss, gradient = self.loss_and_gradient(blocks, batch, slice(0, pairs))
             x = self.normalizer.normalize(blocks) * self.valid
-            t = torch.full((len(blocks),), max(0, LAST - ROUND_TIME * number), device=blocks.device)
+            t = torch.full((len(blocks),), max(0, TRAIN_TIMESTEPS - 1 - ROUND_TIME * number), device=blocks.device)
             step = self.refiner(x, gradient, memory, t, batch["tokens"], batch["text_mask"]) * self.valid
             blocks = blocks + self.refiner.rate * loss[:, None, None] * step
             memory = gradient, step.detach()

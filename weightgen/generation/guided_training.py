@@ -8,9 +8,10 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from weightgen.diffusion.averaged import AveragedModule
-from weightgen.diffusion.training import seeded
 from weightgen.generation.generator import BlockGenerator
 from weightgen.generation.guided import Guide
+from weightgen.rng import seeded
+from weightgen.schedules import Schedule
 from weightgen.text.encoders import TextFeatures
 
 
@@ -18,11 +19,11 @@ class GuidedModule(AveragedModule):
     """After every round, the logarithm of the L1 on pairs that the round was NOT guided by: halving it counts alike
     wherever a concept starts.
 
-    Batches are FunctionBatches' of max(pairs) + query pairs a concept: the first k guide, k drawn from `pairs`, the last
-    `query` judge. Rounds start from the zoo's generator told the concept's own prompt, told that of another concept, or
-    from LoRA zero, a third each: on a new concept the generator does worse than on the ones that it learned. And a share
-    `foreign` of the concepts goes by another's prompt throughout, as a concept does whose words nobody has learned: base,
-    generator and refiner read it, and gradients alone tell what is asked for.
+    Batches are those of `weightgen.batches.concept_batches`, of max(pairs) + query pairs a concept: the first k guide, k
+    drawn from `pairs`, the last `query` judge. Rounds start from what the zoo's generator makes of the concept's prompt, of
+    another concept's, or from LoRA zero, a third each: on a new concept the generator does worse than on the ones that it
+    learned. And a share `foreign` of the concepts goes by another's prompt throughout, as a concept does whose words nobody
+    has learned: base, generator and refiner read it, and gradients alone tell what is asked for.
     zero: (K, D), the blocks of LoRA zero. `averaged` (EMA) is the refiner to export.
     """
 
@@ -41,13 +42,13 @@ class GuidedModule(AveragedModule):
         decay_steps: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(guide.refiner, optimizer, get_ema_multi_avg_fn(ema_decay))
+        schedule = Schedule(warmup_steps, end=decay_steps, floor=0.1)
+        super().__init__(guide.refiner, optimizer, get_ema_multi_avg_fn(ema_decay), schedule)
         self.guide, self.generator = guide, generator
         self.frozen = nn.ModuleList([generator.denoiser]).requires_grad_(False)  # moves with this module
         self.register_buffer("zero", zero, persistent=False)
         self.pairs, self.rounds, self.query = tuple(pairs), rounds, query
         self.foreign = foreign
-        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
 
     def called(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -76,8 +77,3 @@ class GuidedModule(AveragedModule):
         losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
         self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
         return torch.stack(losses).clamp(min=1e-4).log().mean()  # a loss of 0 has no logarithm
-
-    def rate(self, step: int) -> float:
-        """Share of the learning rate: linear warm-up, then linear decay to a tenth."""
-        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return warm * (1 - 0.9 * min(1.0, step / self.decay_steps) if self.decay_steps else 1.0)

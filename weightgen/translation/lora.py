@@ -20,7 +20,7 @@ class LoraSpec:
     """Ranks per layer kind (see `lora_layers`), 0 leaving a kind without adapter.
 
     train: "ab" trains both factors, "b" leaves A at the shared seed. Every concept starts from the same
-    `seed`, since A.B factors are not unique and the denoiser needs comparable targets (DESIGN); seeds="own"
+    `seed`, since A.B factors are not unique and the denoiser needs comparable targets; seeds="own"
     gives that up, to measure what it is worth. The update is (alpha / rank) * B A.
     """
 

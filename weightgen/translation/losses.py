@@ -1,4 +1,4 @@
-"""The conditional pix2pix loss: L_cGAN + lambda * L1 (PAPER Method 3; pix2pix eq. 4, lambda = 100)."""
+"""The conditional pix2pix loss: L_cGAN + lambda * L1 (Gong et al. 2024, Method 3; pix2pix eq. 4, lambda = 100)."""
 
 import torch
 from torch import Tensor

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
-from weightgen.slices import cut
+from weightgen.schedules import Schedule
 from weightgen.translation.losses import discriminator_loss, generator_loss
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -20,10 +20,8 @@ class TranslatorModule(pl.LightningModule):
     """pix2pix training: D on (real, fake), then G on cGAN + l1_weight * L1 (pix2pix eq. 4).
 
     A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
-    `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall
-    linearly to zero from `decay_start` (a fraction of `max_steps`; 1 keeps them constant).
-    `discriminator_optimizer` defaults to `optimizer`. `accumulate`: parts that a batch is trained in one after the other,
-    with equal result.
+    `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall linearly to zero from
+    `decay_start` (a fraction of `max_steps`; 1 keeps them constant). `discriminator_optimizer` defaults to `optimizer`.
     """
 
     def __init__(
@@ -44,65 +42,39 @@ class TranslatorModule(pl.LightningModule):
         self.optimizer = optimizer
         self.discriminator_optimizer = discriminator_optimizer or optimizer
         self.l1_weight = l1_weight
-        self.warmup_steps = warmup_steps
-        self.decay_start = decay_start
-        self.max_steps = max_steps
-        self.accumulate = 1
+        self.schedule = Schedule(warmup_steps, decay_start * max_steps, max_steps)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
-        optimizers = self.optimizers()
-        parts = [cut(batch, i, self.accumulate) for i in range(self.accumulate)]
-        fakes = [self.fake(batch)] if self.accumulate == 1 else None
-        losses: dict[str, Tensor] = {}
-
-        def add(name: str, loss: Tensor) -> Tensor:  # the mean over parts is the batch's loss
-            losses[name] = losses.get(name, 0) + loss.detach() / len(parts)
-            return loss
-
+        source, target = to_signed(batch["source"]), to_signed(batch["target"])
+        fake = self.generator(source, batch["tokens"], batch["text_mask"])
+        losses = {"l1": l1_loss(fake, target)}
+        loss = self.l1_weight * losses["l1"]
         if self.discriminator is not None:
-            optimizer_g, optimizer_d = optimizers
-            optimizer_d.zero_grad()
-            for i, part in enumerate(parts):
-                source, target = to_signed(part["source"]), to_signed(part["target"])
-                fake = (fakes[i] if fakes else self.fake(part)).detach()
-                logits = self.discriminator(source, target), self.discriminator(source, fake)
-                self.manual_backward(add("discriminator", discriminator_loss(*logits)) / len(parts))
-            optimizer_d.step()
+            logits = self.discriminator(source, target), self.discriminator(source, fake.detach())
+            losses["discriminator"] = discriminator_loss(*logits)
+            self.descend(losses["discriminator"], net=1)
             self.discriminator.requires_grad_(False)  # G's step needs D's input gradient only
-        else:
-            optimizer_g = optimizers
-        optimizer_g.zero_grad()
-        for i, part in enumerate(parts):
-            source, target = to_signed(part["source"]), to_signed(part["target"])
-            fake = fakes[i] if fakes else self.fake(part)
-            loss = self.l1_weight * add("l1", l1_loss(fake, target))
-            if self.discriminator is not None:
-                loss = loss + add("gan", generator_loss(self.discriminator(source, fake)))
-            self.manual_backward(loss / len(parts))
-        optimizer_g.step()
+            losses["gan"] = generator_loss(self.discriminator(source, fake))
+            loss = loss + losses["gan"]
+        self.descend(loss, net=0)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
-        schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()
-        self.last_losses = {f"train/{name}": losses[name] for name in ("l1", "discriminator", "gan") if name in losses}
+        self.last_losses = {f"train/{name}": value.detach() for name, value in losses.items()}
 
-    def fake(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The generator's images, (B, 3, H, W) in [-1, 1]."""
-        return self.generator(to_signed(batch["source"]), batch["tokens"], batch["text_mask"])
+    def descend(self, loss: Tensor, net: int) -> None:
+        """One step of the optimizer of the generator (net 0) or the discriminator (net 1), and of its learning rate."""
+        optimizers = self.optimizers()
+        optimizer = optimizers[net] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.trainer.lr_scheduler_configs[net].scheduler.step()
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         optimizers = [self.optimizer([p for p in self.generator.parameters() if p.requires_grad])]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
-        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.rate) for o in optimizers]
-
-    def rate(self, step: int) -> float:
-        """The learning rate's factor at `step`, in [0, 1]."""
-        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        start = self.decay_start * self.max_steps
-        decay = min(1.0, (self.max_steps - step) / max(self.max_steps - start, 1.0)) if step > start else 1.0
-        return warmup * max(decay, 0.0)
+        return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.schedule) for o in optimizers]
 
     @torch.no_grad()
     def translate(self, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:

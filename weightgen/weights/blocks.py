@@ -1,4 +1,4 @@
-"""Equal-sized blocks of a LoRA state (PAPER Method 5), exact in both directions."""
+"""Equal-sized blocks of a LoRA state (Gong et al. 2024, Method 5), exact in both directions."""
 
 import hashlib
 import json
@@ -11,18 +11,6 @@ from torch import Tensor
 from weightgen.errors import WeightgenError
 
 RULES = (1, 2, 3)
-
-
-@dataclass(frozen=True)
-class BlockInfo:
-    """Where a block's first weight comes from: `offset` counts weights within its group."""
-
-    index: int
-    group: str
-    layers: tuple[str, ...]
-    kind: str
-    offset: int
-    weights: int
 
 
 @dataclass(frozen=True)
@@ -124,21 +112,6 @@ class BlockLayout:
         """bool (K, D): True at weights, False at padding."""
         ones = {name: torch.ones(shape) for name, shape in self.shapes.items()}
         return self.to_blocks(ones).bool()
-
-    def index(self) -> list[BlockInfo]:
-        """What each block index means, in order."""
-        rows: list[BlockInfo] = []
-        for group, names in self.groups.items():
-            bounds, end = [], 0
-            for name in names:
-                bounds.append((end, end + self._numel(name), self._layer(name)))
-                end += self._numel(name)
-            for offset in range(0, end, self.size):
-                stop = min(offset + self.size, end)
-                layers = tuple(dict.fromkeys(layer for a, b, layer in bounds if a < stop and b > offset))
-                first = next(name for name in names if self._layer(name) == layers[0])
-                rows.append(BlockInfo(len(rows), group, layers, self._kind(first), offset, stop - offset))
-        return rows
 
     def to_json(self) -> dict:
         """The layout as plain JSON; `from_json` is its inverse."""

@@ -10,7 +10,7 @@ import torch
 # at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
 from fleet_cases import NAMES, TWENTY, assert_solo, base, data, discriminator, fleet, run, solo, trainer
 
-from weightgen.data.fleet_batches import FleetBatches
+from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.training import FleetSteps
 
 

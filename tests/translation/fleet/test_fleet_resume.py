@@ -1,4 +1,4 @@
-"""A fleet survives a kill, a full memory and refusals; its batches are those of solo runs."""
+"""A fleet survives a kill, a full memory and refusals."""
 
 import copy
 import io
@@ -9,27 +9,11 @@ import pytorch_lightning as pl
 import torch
 
 # at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
-from fleet_cases import (
-    ADAM,
-    BATCH,
-    NAMES,
-    PROMPTS,
-    SEEDS,
-    TWENTY,
-    assert_solo,
-    base,
-    data,
-    discriminator,
-    fleet,
-    run,
-    spec,
-    trainer,
-)
+from fleet_cases import ADAM, NAMES, TWENTY, assert_solo, base, discriminator, fleet, run, spec, trainer
 
-from weightgen.data.fleet_batches import FleetBatches
-from weightgen.data.pairs import PairBatches
 from weightgen.errors import WeightgenError
 from weightgen.translation import UNetGenerator, inject_lora, lora_state
+from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.stacked_discriminator import FORMS, StackedDiscriminator
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
 
@@ -153,35 +137,6 @@ def test_concepts_may_start_from_their_own_factors():
     module, results = fleet(steps, "ab", lora=states.__getitem__)
     run(module)
     assert_solo(results, steps, train="ab", own=True)
-
-
-def test_batches_are_those_of_pair_batches():
-    module, _ = fleet(TWENTY)
-    photos, targets, tokens, mask = data()
-    drawn = module.batches.batch([2, 0, 1], [7, 0, 7])
-    for row, (concept, step) in enumerate([(2, 7), (0, 0), (1, 7)]):
-        alone = PairBatches(photos, [targets[concept]], tokens, mask, [PROMPTS[concept]], BATCH, SEEDS[concept]).batch(
-            step
-        )
-        for name, expected in alone.items():
-            assert torch.equal(drawn[name][row * BATCH : (row + 1) * BATCH], expected), name
-    assert drawn["source"].dtype == torch.uint8
-
-
-def test_only_the_fleets_targets_are_in_memory():
-    class Lazy:
-        def __getitem__(self, concept: int) -> torch.Tensor:
-            fetched.append(concept)
-            return data()[1][concept]
-
-    fetched: list[int] = []
-    photos, _, tokens, mask = data()
-    batches = FleetBatches(photos, Lazy(), tokens, mask, PROMPTS, BATCH)
-    for step in range(3):
-        batches.batch([0, 1], [step, step])
-    batches.batch([2, 1], [0, 3])
-    assert fetched == [0, 1, 2]
-    assert set(batches._resident) == {1, 2}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state
-from weightgen.translation.fleet.stacked_lora import StackedLora
 from weightgen.translation.lora import lora_parameters
+from weightgen.translation.stacked_lora import StackedLora
 
 RANKS = {"down": 2, "transformer": 2, "up": 2, "out": 2}
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
@@ -12,13 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import IterableDataset
 
 from weightgen.errors import WeightgenError
+from weightgen.schedules import Schedule
 from weightgen.translation.fleet.roster import Member, Roster, Rows
 from weightgen.translation.fleet.row_adam import RowAdam
 from weightgen.translation.fleet.stacked_discriminator import StackedDiscriminator
-from weightgen.translation.fleet.stacked_lora import StackedLora
 from weightgen.translation.lora import LoraSpec
 from weightgen.translation.losses import discriminator_loss, generator_loss
-from weightgen.translation.training import OptimizerFactory, TranslatorModule, to_signed
+from weightgen.translation.stacked_lora import StackedLora
+from weightgen.translation.training import OptimizerFactory, to_signed
 
 
 class FleetResult(NamedTuple):
@@ -34,19 +34,9 @@ class FleetResult(NamedTuple):
 
 
 class Batches(Protocol):
-    """weightgen.data.fleet_batches.FleetBatches, or what gives the same."""
+    """weightgen.translation.fleet.batches.FleetBatches, or what gives the same."""
 
     def batch(self, concepts: Sequence[int], steps: Sequence[int], device: torch.device) -> Mapping[str, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A concept's learning rate over its own steps, by TranslatorModule's formula."""
-
-    warmup_steps: int
-    decay_start: float
-    max_steps: int
-    rate = TranslatorModule.rate
 
 
 class FleetModule(pl.LightningModule):
@@ -94,7 +84,7 @@ class FleetModule(pl.LightningModule):
             raise ValueError("batch norm in training mode would mix the concepts: call base.eval() first")
         self.automatic_optimization = False
         self.stacked = StackedLora(base, spec, None if form is None else form != "loop")
-        self.schedules = [Schedule(warmup_steps, decay_start, steps) for steps in concepts.values()]
+        self.schedules = [Schedule(warmup_steps, decay_start * steps, steps) for steps in concepts.values()]
         self.batches, self.on_leave, self.check_every = batches, on_leave, check_every
         self.new_lora, self.new_discriminator = lora, discriminator
         self.l1_weight = l1_weight
@@ -139,7 +129,7 @@ class FleetModule(pl.LightningModule):
             roster.resize((len(roster.members) + 1) // 2)
             self._sums = None
         self.fleet_step += 1
-        over = [m.step == self.schedules[m.concept].max_steps for m in roster.members]
+        over = [m.step == self.schedules[m.concept].end for m in roster.members]
         if any(over) or self.fleet_step % self.check_every == 0:
             healthy = self._sums.isfinite().tolist()  # waits for the device
             leaving = [end or not well for end, well in zip(over, healthy, strict=True)]
@@ -177,7 +167,7 @@ class FleetModule(pl.LightningModule):
         """pix2pix's step in every row: D on (real, fake), then G on cGAN + l1_weight * L1, as TranslatorModule's."""
         count, rows = len(members), dict(rows)
         concepts, steps = [m.concept for m in members], [m.step for m in members]
-        rates = [self.schedules[c].rate(step) for c, step in zip(concepts, steps, strict=True)]
+        rates = [self.schedules[c](step) for c, step in zip(concepts, steps, strict=True)]
         data = self.batches.batch(concepts, steps, self.device)
         source, target = to_signed(data["source"]), to_signed(data["target"])
         factors = rows["lora"].weights.detach().requires_grad_()
@@ -203,7 +193,7 @@ class FleetModule(pl.LightningModule):
         """Steps still to do, summed over the concepts."""
         roster = self.roster
         begun = [*roster.members, *(member for member, _ in roster.parked)]
-        total = sum(self.schedules[c].max_steps for c in [*(m.concept for m in begun), *roster.waiting])
+        total = sum(self.schedules[c].end for c in [*(m.concept for m in begun), *roster.waiting])
         return total - sum(member.step for member in begun)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -225,7 +215,7 @@ class FleetSteps(IterableDataset):
         self.fleet, self.start = fleet, start
         places = [0] * fleet.roster.size
         for schedule in fleet.schedules:  # each concept takes the place that is free first
-            places[places.index(min(places))] += schedule.max_steps
+            places[places.index(min(places))] += schedule.end
         self.steps = max(places)
 
     def __iter__(self) -> Iterator[int]:

@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-import pytest
 import torch
 
-from weightgen.weights import ZooBatches
+from weightgen.batches import Batches, Texts
+from weightgen.weights import set_batches
 
 N, K, D = 5, 4, 3
 # set n, block k holds 100 n + 10 k + (0, 1, 2), so that every value says where it is from
@@ -16,38 +16,35 @@ TOKENS = torch.arange(8.0)[:, None, None].expand(8, 2, 6)
 TEXT_MASK = torch.tensor([[True, row % 2 == 0] for row in range(8)])
 
 
-def batches(concepts: int = 3, **options) -> ZooBatches:
-    return ZooBatches(BLOCKS, VALID, TOKENS, TEXT_MASK, PROMPTS, concepts, **options)
+def batches(concepts: int = 3, start: int = 0, **options) -> Batches:
+    drawn = set_batches(BLOCKS, VALID, Texts(TOKENS, TEXT_MASK, PROMPTS), concepts, **options)
+    drawn.start = start
+    return drawn
 
 
 def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("blocks_per_concept", [0, 2, K, K + 1])
-def test_rows_of_a_batch_belong_together(blocks_per_concept):
-    k = 2 if blocks_per_concept == 2 else K
-    for batch in islice(batches(blocks_per_concept=blocks_per_concept), 20):
-        assert batch["blocks"].shape == (3, k, D)
-        value = 100 * batch["concept"][:, None] + 10 * batch["index"]
-        assert torch.equal(batch["blocks"][..., 0], value.float())
-        assert torch.equal(batch["valid"], VALID[batch["index"]])
-        assert len(set(batch["concept"].tolist())) == 3  # without replacement
-        for i, concept in enumerate(batch["concept"].tolist()):
-            row, index = int(batch["tokens"][i, 0, 0]), batch["index"][i].tolist()
+def test_rows_of_a_batch_belong_together():
+    for batch in islice(batches(), 20):
+        assert batch["blocks"].shape == batch["valid"].shape == (3, K, D)
+        drawn = [int(first) // 100 for first in batch["blocks"][:, 0, 0]]
+        assert torch.equal(batch["blocks"], BLOCKS[drawn])
+        assert all(torch.equal(valid, VALID) for valid in batch["valid"])
+        assert batch["index"].tolist() == [list(range(K))] * 3
+        assert len(set(drawn)) == 3  # without replacement
+        for i, concept in enumerate(drawn):
+            row = int(batch["tokens"][i, 0, 0])
             assert row in PROMPTS[concept]
             assert torch.equal(batch["tokens"][i], TOKENS[row])
             assert torch.equal(batch["text_mask"][i], TEXT_MASK[row])
-            assert len(set(index)) == k  # no block twice
-            assert k < K or index == list(range(K))
 
 
-def test_every_concept_paraphrase_and_block_is_drawn():
-    seen = list(islice(batches(blocks_per_concept=1), 200))
-    assert {c for batch in seen for c in batch["concept"].tolist()} == set(range(N))
+def test_every_concept_and_paraphrase_is_drawn():
+    seen = list(islice(batches(), 200))
+    assert {int(first) // 100 for batch in seen for first in batch["blocks"][:, 0, 0]} == set(range(N))
     assert {int(t) for batch in seen for t in batch["tokens"][:, 0, 0]} == set(range(8))
-    counts = torch.cat([batch["index"].flatten() for batch in seen]).bincount(minlength=K)
-    assert bool((counts > 100).all())  # 600 draws, 150 expected: 5 standard deviations
 
 
 def test_more_concepts_than_the_zoo_has_are_drawn_with_replacement():
@@ -64,8 +61,8 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_resuming_equals_never_stopping():
-    whole = list(batches(steps=6, blocks_per_concept=2))
-    rest = list(batches(steps=6, start=4, blocks_per_concept=2))
+    whole = list(batches(steps=6))
+    rest = list(batches(steps=6, start=4))
     assert len(whole) == 6
     assert len(rest) == 2
     assert all(same(a, b) for a, b in zip(whole[4:], rest, strict=True))

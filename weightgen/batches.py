@@ -1,0 +1,137 @@
+"""Training batches as a function of (seed, step): training resumes bit for bit at any step."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from weightgen.rng import seeded
+
+Batch = dict[str, Tensor]
+
+
+class Batches(IterableDataset):
+    """Batches `start` .. `steps` - 1, endless without `steps`. Batch s is draw(s), whatever came before it."""
+
+    def __init__(self, draw: Callable[[int], Batch], steps: int | None = None, start: int = 0) -> None:
+        self.batch, self.steps, self.start = draw, steps, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        step = self.start
+        while self.steps is None or step < self.steps:
+            yield self.batch(step)
+            step += 1
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What concepts are called. tokens: (M, L, E); mask: (M, L) bool; rows[c]: those of the M texts that describe concept c,
+    its prompt and paraphrases."""
+
+    tokens: Tensor
+    mask: Tensor
+    rows: Sequence[Sequence[int]]
+
+    def drawn(self, concepts: Sequence[int], noise: torch.Generator) -> Batch:
+        """One text of each concept, any of its own: tokens (n, L, E), text_mask (n, L)."""
+        chosen = self.draw_rows(concepts, noise)
+        return {"tokens": self.tokens[chosen], "text_mask": self.mask[chosen]}
+
+    def draw_rows(self, concepts: Sequence[int], noise: torch.Generator) -> list[int]:
+        """The number, below M, of one text of each concept."""
+        draws = torch.rand(len(concepts), generator=noise).tolist()
+        return [self.rows[c][int(u * len(self.rows[c]))] for c, u in zip(concepts, draws, strict=True)]
+
+
+class Pairs:
+    """Photos and their edits in memory, by concept.
+
+    sources: uint8 (N, 3, H, W), shared by all concepts, or each concept's own (N_c, 3, H, W); targets[c]: the same photos
+    edited by concept c.
+    """
+
+    def __init__(self, sources: Tensor | Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        self.sources = [sources] * len(targets) if isinstance(sources, Tensor) else list(sources)
+        self.targets = targets
+
+    @property
+    def counts(self) -> list[int]:
+        """How many pairs each concept has."""
+        return [len(photos) for photos in self.sources]
+
+    def taken(self, concepts: Sequence[int], photos: Sequence[int | Tensor]) -> Batch:
+        """Photo (or photos) photos[i] of concept concepts[i]: source, target uint8 (n, ..., 3, H, W)."""
+        sides = {"source": self.sources, "target": self.targets}
+        return {
+            name: torch.stack([side[c][p] for c, p in zip(concepts, photos, strict=True)])
+            for name, side in sides.items()
+        }
+
+
+class Shuffled:
+    """Numbers 0 .. total - 1, each once an epoch and each epoch in an order of its own; batch s has the next `size` of them,
+    and may span two epochs."""
+
+    def __init__(self, total: int, size: int, seed: int) -> None:
+        self.total, self.size, self.seed = total, size, seed
+        self._epoch: tuple[int, Tensor] | None = None
+
+    def __call__(self, step: int) -> list[int]:
+        positions = range(step * self.size, (step + 1) * self.size)
+        return [int(self._order(p // self.total)[p % self.total]) for p in positions]
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._epoch is None or self._epoch[0] != epoch:
+            noise = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._epoch = epoch, torch.randperm(self.total, generator=noise)
+        return self._epoch[1]
+
+
+def text_noise(seed: int, step: int) -> torch.Generator:
+    """What a batch of pairs draws its texts from."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step + 500_009)
+
+
+def pair_batches(pairs: Pairs, texts: Texts, size: int, seed: int = 0, steps: int | None = None) -> Batches:
+    """Batches of `size` pairs; each epoch visits each pair of each concept once.
+
+    A batch: source, target uint8 (B, 3, H, W); tokens (B, L, E); text_mask (B, L).
+    """
+    counts = pairs.counts
+    ends = list(accumulate(counts))  # pair number -> concept: the first whose pairs end beyond it
+    order = Shuffled(ends[-1], size, seed)
+
+    def draw(step: int) -> Batch:
+        numbers = order(step)
+        concepts = [bisect_right(ends, number) for number in numbers]
+        photos = [number - ends[c] + counts[c] for c, number in zip(concepts, numbers, strict=True)]
+        return pairs.taken(concepts, photos) | texts.drawn(concepts, text_noise(seed, step))
+
+    return Batches(draw, steps)
+
+
+def concept_batches(
+    pairs: Pairs, texts: Texts, own: Tensor, concepts: int, photos: int, seed: int = 0, steps: int | None = None
+) -> Batches:
+    """Batches of `concepts` concepts with `photos` pairs of each.
+
+    own: (C, K, D), each concept's weights. A batch: source, target uint8 (n, m, 3, H, W); tokens (n, L, E);
+    text_mask (n, L); own (n, K, D).
+    """
+    counts = torch.tensor(pairs.counts)
+
+    def draw(step: int) -> Batch:
+        noise = seeded(seed, step)
+        chosen = torch.randperm(len(counts), generator=noise)[:concepts]
+        have = counts[chosen]
+        # of unequal counts: the remainder of a number so large that no photo is favoured
+        high = int(have[0]) if (have == have[0]).all() else 2**48
+        numbers = torch.randint(high, (len(chosen), photos), generator=noise) % have[:, None]
+        rows = chosen.tolist()
+        return pairs.taken(rows, list(numbers)) | texts.drawn(rows, noise) | {"own": own[chosen]}
+
+    return Batches(draw, steps)
