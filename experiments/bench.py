@@ -17,7 +17,7 @@ from experiments.benchmarks.report import figure, save, show
 from experiments.benchmarks.runner import Result, measure
 from experiments.benchmarks.step import lean, step
 from experiments.command.app import app
-from experiments.evaluate import device_name
+from experiments.reports.runs import device_name
 from weightgen.errors import WeightgenError
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import pair_tensors, training_pairs
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
+from weightgen.evaluation.comparisons import SUMMARY_COLUMNS
 from weightgen.evaluation.results import RESULT_COLUMNS
-from weightgen.evaluation.summary import SUMMARY_COLUMNS
 
 METHODS = {"pix2pix", "e2gan", "mean", "nearest", "generated", "trained"}
 

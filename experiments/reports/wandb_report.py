@@ -1,15 +1,15 @@
 """The saved W&B report of a recipe, through W&B's own package (the extra `dashboard`)."""
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import wandb
 from omegaconf import DictConfig
 
+from experiments.reports.comparison import Comparison
 from experiments.training.wandb_run import SECONDS
 from weightgen.errors import WeightgenError
-from weightgen.evaluation.methods import label, ordered
+from weightgen.evaluation.methods import label
 
 METRICS = {"eval/fid": "FID", "eval/l1": "L1"}
 
@@ -32,11 +32,11 @@ def connect() -> tuple[Any, Any]:
         ) from error
 
 
-def comparison_report(
-    blocks: Any, entity: str, project: str, recipe: str, splits: Sequence[str], methods: Sequence[str]
-) -> Any:
+def comparison_report(blocks: Any, entity: str, project: str, comparison: Comparison) -> Any:
     """-> wandb_workspaces' Report, unsaved: per split the curves of all methods over training seconds, grouped by method;
     then tables, images, novelty and the stage graph of the comparison run."""
+
+    recipe, methods = comparison.recipe, comparison.methods
 
     def runs(name: str, job: str, further: str = "") -> Any:
         chosen = f"Group = '{recipe}' and JobType = '{job}'{further}"
@@ -44,11 +44,11 @@ def comparison_report(
 
     content = [
         blocks.P(
-            f"Recipe {recipe}: {', '.join(label(name) for name in ordered(methods))}. Seconds exclude evaluation and "
+            f"Recipe {recipe}: {', '.join(label(name) for name in methods)}. Seconds exclude evaluation and "
             "include making the weights; lines are means over concepts and seeds with their standard errors."
         )
     ]
-    for split in splits:
+    for split in dict.fromkeys(split for _, split in comparison.groups):
         runset = runs(split, "finetune", f" and Config('split') = '{split}'")
         runset.groupby = ["config.method"]
         panels = [
@@ -75,7 +75,7 @@ def comparison_report(
         for i, name in enumerate(tables)
     ]
     content += [blocks.H2("Tables"), blocks.PanelGrid(runsets=[runs("tables", "comparison")], panels=panels)]
-    media = [f"images/{name}" for name in ("photo", "target", *ordered(methods))]
+    media = [f"images/{name}" for name in ("photo", "target", *methods)]
     panels = [
         blocks.MediaBrowser(title="Images", media_keys=media, layout=blocks.Layout(x=0, y=0, w=24, h=18)),
         blocks.MediaBrowser(
@@ -101,7 +101,7 @@ def title_of(recipe: str) -> str:
     return f"weightgen: {recipe}"[:128]
 
 
-def save_report(cfg: DictConfig, methods: Sequence[str], splits: Sequence[str]) -> str:
+def save_report(cfg: DictConfig, comparison: Comparison) -> str:
     """Create the recipe's report in the project, or bring the one of its title up to date; -> its address.
 
     Raises WeightgenError where the package, a login or the project is missing.
@@ -110,7 +110,7 @@ def save_report(cfg: DictConfig, methods: Sequence[str], splits: Sequence[str]) 
     entity, project = cfg.logger.entity or api.default_entity, cfg.logger.project
     try:
         saved = [r for r in api.reports(f"{entity}/{project}") if r.display_name == title_of(cfg.recipe)]
-        report = comparison_report(blocks, entity, project, cfg.recipe, list(splits), methods)
+        report = comparison_report(blocks, entity, project, comparison)
         if saved:
             report.id = saved[0].id
         report.save()

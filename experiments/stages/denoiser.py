@@ -33,7 +33,7 @@ from weightgen.batches import Texts
 from weightgen.data.concepts.sources import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
-from weightgen.evaluation.summary import geometric_mean
+from weightgen.evaluation.curves import mean
 from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator
 from weightgen.slices import spread
@@ -117,7 +117,7 @@ def show(
         panels = {"target": targets["test"][:8], "output": outputs[:8]}
         log_images(loggers, spec.config["budget"]["steps"], {f"{concept.name}/{k}": v for k, v in panels.items()})
     metrics = {
-        "train_fid": geometric_mean(s["fid"] for s in scores),
+        "train_fid": mean((s["fid"] for s in scores), "fid"),
         "train_l1": sum(s["l1"] for s in scores) / len(scores),
     }
     log_scores(

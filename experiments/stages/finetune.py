@@ -25,7 +25,7 @@ from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Pairs, Texts, pair_batches
-from weightgen.evaluation.callbacks import EvaluationCallback
+from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.files import save_tensors, write_json
 from weightgen.translation import FineTuneModule, inject_lora, load_lora_state, lora_state, merge_lora
 

@@ -16,7 +16,7 @@ from experiments.stages.editors import editor
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.sources import SPLITS
 from weightgen.data.editors.diffusion.resumable import FLAWS
-from weightgen.evaluation.plots import grid
+from weightgen.evaluation.grid import grid
 from weightgen.files import save_tensors, write_json
 
 log = logging.getLogger(__name__)

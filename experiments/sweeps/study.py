@@ -19,8 +19,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.app import CONF, explain
-from experiments.evaluate import finished_rows, pipelines_of, run_specs
 from experiments.pipeline.build import Pipeline
+from experiments.reports.gather import needs
+from experiments.reports.runs import finished_rows, pipelines_of, run_specs
 from experiments.sweeps.jobs import withdraw
 from experiments.sweeps.study_report import PLAN, file_name, gather
 from weightgen.errors import WeightgenError
@@ -115,7 +116,7 @@ def step_zero(cfg: DictConfig) -> DictConfig:
 
 def facts(pipeline: Pipeline) -> dict[str, Any]:
     """What the rows do not say about the weight generator of a variant."""
-    denoised = [m for m in pipeline.methods if pipeline.init_class(m).needs == "denoiser"]
+    denoised = [method for method in pipeline.methods if "generator" in needs(pipeline, method)]
     if not denoised:
         return {"denoised": []}
     return {

@@ -3,14 +3,12 @@
 from collections import Counter
 from typing import Any
 
+from experiments.reports.markdown import estimate, markdown_table, method_cell, number, words
+from weightgen.evaluation.comparisons import gap_difference
+from weightgen.evaluation.curves import Groups
 from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, label, ordered, ours
-from weightgen.evaluation.paired import gap_difference
-from weightgen.evaluation.report import markdown_table, number
-from weightgen.evaluation.results import ResultRow
-from weightgen.evaluation.summary import collect
+from weightgen.evaluation.results import Table
 
-Rows = list[dict[str, Any]]
-Results = list[ResultRow]
 GAP_CLOSED = (
     "Gap closed: how much of the way from the base with LoRA at zero to the concept's own trained LoRA an "
     "initialisation covers before any fine-tuning, on L1 to the targets, with its 95 % bootstrap interval over "
@@ -22,23 +20,28 @@ PAIRED = (
 )
 
 
-def readme(plan: dict[str, Any], progress: str, done: Rows, absent: Rows, rows: dict[str, Results], table: Rows) -> str:
-    """The study on one page. done, absent: records of values; rows: value -> its results; table: of table.csv."""
-    parts = [
-        f"# {plan['study']}, recipe `{plan['recipe']}`",
-        plan["question"],
-        "\n".join(_provenance(plan, progress, done, [row for part in rows.values() for row in part])),
-    ]
+def readme(
+    plan: dict[str, Any],
+    progress: str,
+    records: tuple[Table, Table],
+    rows: Table,
+    runs: dict[str, Groups],
+    table: Table,
+) -> str:
+    """The study on one page. records: of the values that are done, and of those that could not be had; rows: all
+    results; runs: value -> its results as curves; table: of table.csv."""
+    done, absent = records
+    parts = [f"# {plan['study']}, recipe `{plan['recipe']}`", plan["question"]]
+    parts += ["\n".join(_provenance(plan, progress, done, rows))]
     if table:
-        parts += ["## Reading", "\n".join(f"- {line}" for line in readings(table, rows))]
+        parts += ["## Reading", "\n".join(f"- {line}" for line in readings(table, runs))]
         parts += ["![gap closed against the axis](figure.png)", "## Table", _markdown(table, plan)]
     notes = [*plan["notes"], *(f"`{plan['axis']}={r['value']}` could not be had: {r['reason']}" for r in absent)]
-    notes += [GAP_CLOSED, PAIRED]
-    parts += ["## Notes", "\n".join(f"- {note}" for note in notes)]
+    parts += ["## Notes", "\n".join(f"- {note}" for note in [*notes, GAP_CLOSED, PAIRED])]
     return "\n\n".join(parts) + "\n"
 
 
-def _provenance(plan: dict[str, Any], progress: str, done: Rows, rows: Results) -> list[str]:
+def _provenance(plan: dict[str, Any], progress: str, done: Table, rows: Table) -> list[str]:
     def named(column: str) -> str:
         return ", ".join(str(value) for value in sorted({row[column] for row in rows}))
 
@@ -56,33 +59,34 @@ def _provenance(plan: dict[str, Any], progress: str, done: Rows, rows: Results) 
     return lines
 
 
-def readings(table: Rows, rows: dict[str, Results]) -> list[str]:
+def readings(table: Table, runs: dict[str, Groups]) -> list[str]:
     """One line per base, split and way of ours to start: where it closes most and least, beside the best rival at its best.
 
-    rows: value -> its results.
+    runs: value -> its results as curves.
     """
     lines = []
     for base, split in dict.fromkeys((row["base"], row["split"]) for row in table):
         group = [row for row in table if (row["base"], row["split"]) == (base, split)]
-        head = f"{split.replace('_', ' ')}, base {base}:"
+        head = f"{words(split)}, base {base}:"
         known = [row for row in group if ours(row["method"]) and row["gap_closed"] is not None]
         if not known:
             lines.append(f"{head} no gap to close, the trained LoRAs gain nothing over zero.")
         for way in ordered(ours(row["method"]) for row in known):
-            lines.append(f"{head} {_reading(group, rows, way)}.")
+            lines.append(f"{head} {_reading(group, runs, way)}.")
     return lines
 
 
-def _reading(group: Rows, rows: dict[str, Results], way: str) -> str:
+def _reading(group: Table, runs: dict[str, Groups], way: str) -> str:
     """What one of our ways to start closes, in one sentence; group: the table's rows of one base and split."""
     known = [row for row in group if ours(row["method"]) == way and row["gap_closed"] is not None]
     best, worst = (choose(known, key=lambda row: row["gap_closed"]) for choose in (max, min))
     name = "the weight generator" if way == OURS else label(way)
-    line = f"{name} closes {_closed(best)} of the gap at {best['value']}"
+    line = f"{name} closes {estimate(best, 'gap_closed')} of the gap at {best['value']}"
     if number(best["gap_closed"]) == number(worst["gap_closed"]):
         line += ", and to two decimals as much at every other value" if len(known) > 1 else ""
     else:
-        line += f", its best, and {_closed(worst)} at {worst['value']}, its worst; {_difference(rows, best, worst)}"
+        line += f", its best, and {estimate(worst, 'gap_closed')} at {worst['value']}, its worst"
+        line += f"; {_difference(runs, best, worst)}"
     skipped = (START, CEILING, FROM_SCRATCH)
     rivals = [
         row
@@ -94,23 +98,18 @@ def _reading(group: Rows, rows: dict[str, Results], way: str) -> str:
     ]
     if rivals:
         rival = max(rivals, key=lambda row: row["gap_closed"])
-        line += f"; the best of its rivals at {best['value']}, {label(rival['method'])}, closes {_closed(rival)}"
+        line += f"; the best of its rivals at {best['value']}, {label(rival['method'])}, "
+        line += f"closes {estimate(rival, 'gap_closed')}"
     return line
 
 
-def _closed(row: dict[str, Any]) -> str:
-    low, high = row["gap_closed_low"], row["gap_closed_high"]
-    value = number(row["gap_closed"])
-    return value if low is None else f"{value} [{number(low)}, {number(high)}]"
-
-
-def _difference(rows: dict[str, Results], best: dict[str, Any], worst: dict[str, Any]) -> str:
-    pair = [(collect(rows[row["value"]])[row["base"], row["split"]], row["method"]) for row in (best, worst)]
+def _difference(runs: dict[str, Groups], best: dict[str, Any], worst: dict[str, Any]) -> str:
+    pair = [(runs[row["value"]][row["base"], row["split"]], row["method"]) for row in (best, worst)]
     value, low, high = gap_difference(*pair)
     return f"paired difference {number(value)} [{number(low)}, {number(high)}]"
 
 
-def _markdown(table: Rows, plan: dict[str, Any]) -> str:
+def _markdown(table: Table, plan: dict[str, Any]) -> str:
     header = [plan["axis"], "base", "split", "method", "gap closed (L1)", "gap closed (log FID)"]
     header += ["FID start", "L1 start", "generation (s)", "denoiser (s)", "blocks"]
     header += ["FID end", "seconds"] if plan["finetune"] else []
@@ -119,9 +118,9 @@ def _markdown(table: Rows, plan: dict[str, Any]) -> str:
         cells = [
             row["value"],
             row["base"],
-            row["split"].replace("_", " "),
-            f"**{label(row['method'])}**" if ours(row["method"]) else label(row["method"]),
-            _closed(row),
+            words(row["split"]),
+            method_cell(row["method"], bool(ours(row["method"]))),
+            estimate(row, "gap_closed"),
             number(row["gap_closed_fid"]),
             number(row["fid_start"], ".4g"),
             number(row["l1_start"], ".4f"),

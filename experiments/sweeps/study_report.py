@@ -9,29 +9,18 @@ from typing import Any
 from filelock import FileLock
 
 from experiments.sweeps.study_readme import readme
-from weightgen.evaluation.results import ResultRow, read_results, write_table
-from weightgen.evaluation.study_plots import study_figure
-from weightgen.evaluation.summary import collect, summarize
+from weightgen.evaluation.comparisons import summarize
+from weightgen.evaluation.curves import Groups, collect
+from weightgen.evaluation.figures import study_figure
+from weightgen.evaluation.results import Table, columns, read_results, write_table
 from weightgen.files import write_text
 
 PLAN = "plan.json"
-SUMMARISED = (
-    "base",
-    "split",
-    "method",
-    "concepts",
-    "seeds",
-    "gap_closed",
-    "gap_closed_low",
-    "gap_closed_high",
-    "gap_closed_fid",
-    "fid_start",
-    "l1_start",
-    "fid_end",
-    "seconds",
+SUMMARISED = columns(
+    "base split method concepts seeds gap_closed gap_closed_low gap_closed_high gap_closed_fid fid_start l1_start "
+    "fid_end seconds"
 )
 TABLE_COLUMNS = ("experiment", "axis", "value", *SUMMARISED, "generation_seconds", "denoiser_seconds", "blocks")
-Rows = list[dict[str, Any]]
 
 
 def file_name(name: str) -> str:
@@ -39,7 +28,7 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
 
 
-def finished(folder: Path) -> tuple[dict[str, Any], Rows, Rows]:
+def finished(folder: Path) -> tuple[dict[str, Any], Table, Table]:
     """plan.json, and of its values the records of those that are done and of those that could not be had.
 
     A record of other settings than the plan's belongs to an earlier command and does not count.
@@ -64,12 +53,11 @@ def state(folder: Path) -> str:
     return f"{word}, {len(done)} of {count}{missing}"
 
 
-def table_rows(plan: dict[str, Any], record: dict[str, Any], rows: list[ResultRow]) -> Rows:
+def table_rows(plan: dict[str, Any], record: dict[str, Any], runs: Groups) -> Table:
     """One row per base, split and method of one value. generation_seconds: mean time to the initial weights, text
     encoding included; denoiser_seconds and blocks (K) where the method has a denoiser."""
-    runs = collect(rows)
     table = []
-    for row in summarize(rows):
+    for row in summarize(runs):
         starts = [curve.start for curve in runs[row["base"], row["split"]][row["method"]].values()]
         facts = record["bases"].get(row["base"], {"denoised": []})
         denoised = row["method"] in facts["denoised"]
@@ -90,12 +78,13 @@ def gather(folder: Path) -> None:
     with FileLock(folder / ".gather.lock"):
         plan, done, absent = finished(folder)
         rows = {r["label"]: read_results(folder / "runs" / f"{file_name(r['label'])}.csv") for r in done}
-        table = [row for record in done for row in table_rows(plan, record, rows[record["label"]])]
+        runs = {name: collect(part) for name, part in rows.items()}
+        table = [row for record in done for row in table_rows(plan, record, runs[record["label"]])]
         if table:
             write_table(folder / "table.csv", TABLE_COLUMNS, table)
             study_figure(table, folder / "figure.png", plan["axis"], f"{plan['study']} ({plan['recipe']})")
         else:
             for stale in ("table.csv", "figure.png"):
                 (folder / stale).unlink(missing_ok=True)
-        text = readme(plan, state(folder), done, absent, rows, table)
-        write_text(folder / "README.md", text)
+        every = [row for part in rows.values() for row in part]
+        write_text(folder / "README.md", readme(plan, state(folder), (done, absent), every, runs, table))

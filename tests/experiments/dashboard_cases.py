@@ -1,14 +1,11 @@
 """A comparison whose every number is known: two methods and a ceiling on three concepts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from weightgen.evaluation.compare import wins, write_wins
-from weightgen.evaluation.cost import COST_COLUMNS, cost_table
-from weightgen.evaluation.novelty import NOVELTY_COLUMNS
-from weightgen.evaluation.races import races, write_races
-from weightgen.evaluation.results import write_results, write_table
-from weightgen.evaluation.summary import summarize, write_summary
+from experiments.reports.comparison import Comparison, compare, write_tables
+from weightgen.evaluation.cost import cost_table
 
 NASTY = '</script><script>document.title = "owned"</script><img src=x onerror="window.owned = 1">'
 PROMPTS = {"fog": "a scene in thick fog", "ink": "an ink drawing {{content}} `${1}`", "oil": NASTY}
@@ -45,20 +42,13 @@ def result_rows(recipe: str = "known") -> list[dict[str, Any]]:
     return rows
 
 
-def write_known(reports: Path, recipe: str = "known") -> Path:
-    """reports/<recipe> with all tables -> that folder."""
-    folder, rows = reports / recipe, result_rows(recipe)
-    write_results(folder / "results.csv", rows)
-    write_summary(folder / "summary.csv", summarize(rows))
-    write_wins(folder / "wins.csv", wins(rows))
-    write_races(folder / "races.csv", races(rows))
+def known_comparison(recipe: str = "known") -> Comparison:
+    """Of `result_rows`, with cost and novelty."""
     spent = {"generated": 100.0, "e2gan": 0.0}
     costs = cost_table("generated", spent, {"generated": 1.0, "e2gan": 3.0, "pix2pix": None})
     head = {"base": "representative", "split": "unseen_combination", "target": "e2gan"}
     once = {"pairs_seconds": 10.0, "base_seconds": 20.0, "zoo_seconds": 30.0, "denoiser_seconds": 40.0}
-    write_table(
-        folder / "cost.csv", ("base", "split", "target", *COST_COLUMNS, *once), [head | c | once for c in costs]
-    )
+    once |= {"guide_seconds": 0.0}
     novel = [
         {
             "base": "representative",
@@ -77,7 +67,12 @@ def write_known(reports: Path, recipe: str = "known") -> Path:
         }
         for method, distance in (("generated", 0.9), ("trained", 1.2))
     ]
-    columns = ("base", "split", "seed", *NOVELTY_COLUMNS, "fid_start", "l1_start", "weight_error")
-    write_table(folder / "novelty.csv", columns, novel)
+    return replace(compare(recipe, result_rows(recipe)), novelty=novel, cost=[head | row | once for row in costs])
+
+
+def write_known(reports: Path, recipe: str = "known") -> Path:
+    """reports/<recipe> with all tables -> that folder."""
+    folder = reports / recipe
+    write_tables(known_comparison(recipe), folder)
     (folder / "report.md").write_text("# known\n")
     return folder

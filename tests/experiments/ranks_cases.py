@@ -17,7 +17,7 @@ from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
-from weightgen.evaluation.fid import frechet_distance
+from weightgen.evaluation.distances import frechet_distance
 from weightgen.slices import spread
 from weightgen.translation import E2GANGenerator, PatchDiscriminator, TranslatorModule
 from weightgen.weights import set_batches

@@ -6,32 +6,38 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from dashboard_cases import NASTY, result_rows, write_known
+from dashboard_cases import NASTY, known_comparison, result_rows, write_known
 
-from experiments.dashboard import other_recipes, reports_match
+from experiments.reports.comparison import read_comparison
+from experiments.reports.page.content import recipe_content
+from experiments.reports.page.dashboard import other_recipes, reports_match
 from experiments.reports.page.images import data_uri
-from experiments.reports.page.page import embedded, page, write_page
+from experiments.reports.page.page import embedded, page
 from experiments.reports.page.stage_svg import duration, stage_svg
-from experiments.reports.page.stages import StageNode, stage_nodes
-from experiments.reports.page.tables import numbers, recipe_content, reported
-from experiments.reports.page.weights import BINS, layer_histograms
+from experiments.reports.stages import StageNode, stage_nodes
+from experiments.reports.weights import BINS, layer_histograms
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import DataError
+from weightgen.evaluation.results import read_numbers
+
+
+def content_of(folder):
+    return recipe_content(read_comparison(folder), folder)
 
 
 def test_a_recipes_content_is_its_tables(tmp_path):
-    content = recipe_content(write_known(tmp_path))
+    content = content_of(write_known(tmp_path))
     assert (content["name"], content["concepts"], content["seeds"]) == ("known", 6, [0])
     assert [m["name"] for m in content["methods"]] == ["pix2pix", "e2gan", "generated", "trained"]
     assert [m["name"] for m in content["methods"] if m["ours"]] == ["generated"]
-    assert content["groups"] == [["representative", split] for split in ("unseen_combination", "unseen_factor")]
+    assert content["groups"] == [("representative", split) for split in ("unseen_combination", "unseen_factor")]
     assert content["metrics"] == ["fid", "l1", "kid", "perceptual"]
     (curve,) = [
         c["points"]
         for c in content["curves"]
         if (c["method"], c["metric"], c["split"]) == ("generated", "l1", "unseen_factor")
     ]
-    assert [point[:3] for point in curve] == [[0, 0.0, pytest.approx(0.154)], [40, 3.25, pytest.approx(0.044)]]
+    assert [point[:3] for point in curve] == [(0, 0.0, pytest.approx(0.154)), (40, 3.25, pytest.approx(0.044))]
     assert all(low <= value <= high for _, _, value, low, high in curve)
     assert {row["break_even_concepts"] for row in content["cost"]} == {50.0, 0.0}
     assert content["links"][0] == {"title": "report", "href": "../known/report.md"}
@@ -41,11 +47,11 @@ def test_a_recipes_content_is_its_tables(tmp_path):
 def test_a_concept_called_like_a_number_stays_a_name(tmp_path):
     (tmp_path / "novelty.csv").write_text("concept,method,nearest,l1_start,fid_start\n007,mean,inf,0.5,\n")
     row = {"concept": "007", "method": "mean", "nearest": "inf", "l1_start": 0.5, "fid_start": None}
-    assert numbers(tmp_path / "novelty.csv") == [row]
-    assert numbers(tmp_path / "absent.csv") == []
+    assert read_numbers(tmp_path / "novelty.csv") == [row]
+    assert read_numbers(tmp_path / "absent.csv") == []
     (tmp_path / "novelty.csv").write_text("concept,l1_start\na,half\n")
     with pytest.raises(DataError, match="l1_start is 'half'"):
-        numbers(tmp_path / "novelty.csv")
+        read_numbers(tmp_path / "novelty.csv")
 
 
 def test_reports_without_rows_and_damaged_neighbours(tmp_path, caplog):
@@ -54,12 +60,20 @@ def test_reports_without_rows_and_damaged_neighbours(tmp_path, caplog):
     empty.mkdir()
     (empty / "results.csv").write_text((own / "results.csv").read_text().splitlines()[0] + "\n")
     with pytest.raises(DataError, match="make evaluate EXP=empty"):
-        recipe_content(empty)
+        read_comparison(empty)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "results.csv").write_text("experiment,base\ndemo\n")
-    assert [folder.name for folder in reported(tmp_path)] == ["cut", "empty", "known"]
     assert other_recipes(tmp_path, own) == []
     assert "cut is left out" in caplog.text
+    assert "empty is left out" in caplog.text
+    write_known(tmp_path, "other")
+    assert [one.recipe for one in other_recipes(tmp_path, own)] == ["other"]
+
+
+def test_what_was_written_comes_back(tmp_path):
+    written, read = known_comparison(), read_comparison(write_known(tmp_path))
+    for name in ("rows", "summary", "races", "wins", "novelty", "cost", "curves", "per_concept"):
+        assert getattr(read, name) == getattr(written, name), name
 
 
 def test_reports_match_when_they_hold_the_very_runs(tmp_path):
@@ -92,14 +106,11 @@ def test_embedded_data_cannot_leave_its_script_and_comes_back_whole():
 
 
 def test_the_page_is_one_file_that_may_load_nothing(tmp_path):
-    recipe = recipe_content(write_known(tmp_path)) | {"name": "<known> {{content}}"}
-    path = tmp_path / "dashboard" / "index.html"
-    write_page(path, page({"recipes": [recipe]}, made="now"))
-    text = path.read_text()
+    recipe = content_of(write_known(tmp_path)) | {"name": "<known> {{content}}"}
+    text = page({"recipes": [recipe]}, made="now")
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)", text.split('<script type="application/json"')[0])
     assert "default-src 'none'" in text
     assert "<title>weightgen: &lt;known&gt; {{content}}</title>" in text
-    assert [p.name for p in path.parent.iterdir()] == ["index.html"]
 
 
 def test_images_travel_as_small_webp():
@@ -185,10 +196,10 @@ def test_a_build_that_was_begun_is_started(graph):
 def test_the_stage_graph_is_one_valid_svg_with_a_box_each_and_escaped_names():
     done = {"label": "x", "key": "0123456789abcdef", "state": "finished", "seconds": 90.0}
     nodes = [
-        StageNode("photos", "photos", "", 0, [done]),
-        StageNode(NASTY, "pairs", "", 1, [done, done | {"state": "missing"}], ["photos"]),
-        StageNode("init", "init", "", 2, [done], [NASTY]),
-        StageNode("finetune", "finetune", "", 3, [done], ["init", "photos"]),
+        StageNode("photos", 0, [done]),
+        StageNode(NASTY, 1, [done, done | {"state": "missing"}], ["photos"]),
+        StageNode("init", 2, [done], [NASTY]),
+        StageNode("finetune", 3, [done], ["init", "photos"]),
     ]
     root = ElementTree.fromstring(stage_svg(nodes))
     name = "{http://www.w3.org/2000/svg}"

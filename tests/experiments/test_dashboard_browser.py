@@ -3,18 +3,20 @@
 import csv
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from dashboard_cases import FIDS, NASTY, PROMPTS, write_known
 
-from experiments.dashboard import plain_nodes
+from experiments.reports.comparison import read_comparison
+from experiments.reports.page.content import recipe_content
 from experiments.reports.page.images import data_uri
-from experiments.reports.page.page import page, write_page
+from experiments.reports.page.page import page
 from experiments.reports.page.stage_svg import stage_svg
-from experiments.reports.page.stages import StageNode
-from experiments.reports.page.tables import recipe_content
+from experiments.reports.stages import StageNode
 from weightgen.evaluation.methods import label
+from weightgen.files import write_text
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -62,22 +64,24 @@ def visit(browser):
 def known(tmp_path_factory):
     """index.html of the known comparison, beside a second recipe's tables."""
     reports = tmp_path_factory.mktemp("reports")
-    recipe, other = recipe_content(write_known(reports)), recipe_content(write_known(reports, "other"))
+    folders = write_known(reports), write_known(reports, "other")
+    artifact = {"label": "photos", "key": "0123456789abcdef0123", "state": "finished", "seconds": None}
+    missing = {"label": NASTY, "key": "f" * 20, "state": "missing", "seconds": None}
+    nodes = (
+        StageNode("photos", 0, [artifact]),
+        StageNode("pairs", 1, [artifact | {"seconds": 2.5}, missing], ["photos"]),
+    )
+    known, other = map(read_comparison, folders)
+    recipe = recipe_content(replace(known, stages=nodes), folders[0])
     square = data_uri(torch.full((3, 8, 8), 128, dtype=torch.uint8))
     outputs = [{"method": m, "steps": 40, "start": square, "end": square} for m in FIDS]
     image = {"concept": "oil-c", "prompt": NASTY, "split": "unseen_combination", "seed": 0}
     recipe["images"] = [image | {"photo": square, "target": square, "outputs": outputs}]
     histogram = {"zoo": [0.5, 0.5], "zoo_rms": 0.1, "generated": [0.25, 0.75], "generated_rms": 0.2}
     recipe["weights"] = [{"layer": "down.0", "shape": [2, 3], "range": 0.5} | histogram]
-    artifact = {"label": "photos", "key": "0123456789abcdef0123", "state": "finished", "seconds": None}
-    missing = {"label": NASTY, "key": "f" * 20, "state": "missing", "seconds": None}
-    nodes = [
-        StageNode("photos", "photos", "pairs", 0, [artifact]),
-        StageNode("pairs", "pairs", "pairs", 1, [artifact | {"seconds": 2.5}, missing], ["photos"]),
-    ]
-    recipe["stages"] = plain_nodes(nodes)
     path = reports / "dashboard" / "index.html"
-    write_page(path, page({"recipes": [recipe, other]}, stage_svg(nodes, ""), "now"))
+    content = {"recipes": [recipe, recipe_content(other, folders[1])]}
+    write_text(path, page(content, stage_svg(nodes, ""), "now"))
     return path
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from test_configs import composed
 
-from experiments.evaluate import result_rows, run_specs
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import load_blocks, tensors, text_features
+from experiments.reports.runs import result_rows, run_specs
 from experiments.stages import init as generate_init
 from weightgen.diffusion.sampler import Sampler, make_scheduler
-from weightgen.evaluation.summary import summarize
+from weightgen.evaluation.comparisons import summarize
+from weightgen.evaluation.curves import collect
 from weightgen.generation.generator import BlockGenerator
 
 STEP_0 = ["budget.finetune.lora.steps=0", "budget.finetune.lora.points=[]", "strategy.workers=1"]
@@ -79,7 +80,7 @@ def same(ours, theirs):
 
 def test_an_oracle_that_returns_the_true_weights_closes_the_gap(run) -> None:
     rows = run(own)
-    closed = {(row["split"], row["method"]): row["gap_closed"] for row in summarize(rows, bootstrap=0)}
+    closed = {(row["split"], row["method"]): row["gap_closed"] for row in summarize(collect(rows), bootstrap=0)}
     for split in ("unseen_combination", "unseen_factor"):
         assert closed[split, "generated"] == pytest.approx(1.0, abs=0.01)
         assert abs(closed[split, "mean"] - 1.0) > 0.05  # what knows less is told apart

@@ -8,14 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
+from dashboard_cases import known_comparison
 from omegaconf import OmegaConf
 
 from experiments.reports import wandb_report as report
+from experiments.reports.comparison import Built
 from experiments.reports.wandb_runs import curve_charts, log_files, publish_comparison, table, use
 from experiments.training.wandb_run import SECONDS
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
+SPLITS = ("unseen_combination", "unseen_factor")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of wandb-workspaces, about pydantic
 
 
@@ -88,7 +91,7 @@ def test_lineage_is_told_online_and_left_out_offline(tmp_path) -> None:
 
     online = SimpleNamespace(offline=False, use_artifact=used.append, log_artifact=log_artifact)
     spec = Spec("blocks", 1, {}, (Spec("lora", 1, {}, label="lora a"),), label="blocks")
-    name = log_files(online, "zoo-demo", "zoo", tmp_path, spec)
+    name = log_files(online, "zoo-demo", "zoo", Built(spec, tmp_path))
     assert (name, logged) == (f"zoo-demo:{spec.key}", [("zoo-demo", "zoo", ["latest", spec.key], ["weights.bin"])])
     use(online, [name])
     assert used == [name]
@@ -97,31 +100,32 @@ def test_lineage_is_told_online_and_left_out_offline(tmp_path) -> None:
 
 def test_the_same_results_are_published_once(tmp_path) -> None:
     off = OmegaConf.create({"logger": {"wandb": False, "mode": "offline"}})
-    assert not publish_comparison([SimpleNamespace(cfg=off)], tmp_path)
+    assert not publish_comparison(known_comparison(), off, tmp_path)
     (tmp_path / "results.csv").write_text("")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # sha256 of nothing
     (tmp_path / ".wandb.json").write_text(json.dumps({"results": empty, "project": "p", "mode": "offline"}))
     cfg = OmegaConf.create({"recipe": "x", "logger": {"wandb": True, "mode": "offline", "project": "p"}})
-    assert not publish_comparison([SimpleNamespace(cfg=cfg)], tmp_path)
+    assert not publish_comparison(known_comparison(), cfg, tmp_path)
 
 
 def test_tables_and_charts() -> None:
     assert table([]) is None
     assert table([{"a": 1, "b": "x"}, {"a": None, "b": "y"}]).data == [[1, "x"], [None, "y"]]
-    head = {"base": "b", "split": "s", "metric": "fid"}
-    curves = [head | {"method": "e2gan", "points": [[0, 0.0, 9.0, 8.0, 10.0], [1, 2.5, 4.0, 3.0, 5.0]]}]
-    curves += [head | {"method": "trained", "points": [[0, 0.0, 3.0, 3.0, 3.0]]}]
-    charts = curve_charts({"groups": [("b", "s")], "metrics": ["fid"], "curves": curves})
-    assert list(charts) == ["curves/b/s/fid"]
-    assert charts["curves/b/s/fid"].table.data == [
-        [0.0, "E2GAN (base, LoRA at zero)", 9.0],
-        [2.5, "E2GAN (base, LoRA at zero)", 4.0],
+    charts = curve_charts(known_comparison())
+    names = {f"curves/representative/{s}/{m}" for s in SPLITS for m in ("fid", "l1", "kid", "perceptual")}
+    assert set(charts) == names
+    rows = charts["curves/representative/unseen_factor/l1"].table.data
+    label = "E2GAN (base, LoRA at zero)"
+    assert [row for row in rows if row[1] == label] == [
+        [0.0, label, pytest.approx(0.33)],
+        [3.0, label, pytest.approx(0.055)],
     ]
+    assert not [row for row in rows if "trained LoRA" in row[1]]  # a level is no line
 
 
 @pytest.fixture
 def online():
-    return OmegaConf.create({"recipe": "demo", "splits": ["unseen_factor"], "logger": {"entity": None, "project": "p"}})
+    return OmegaConf.create({"recipe": "demo", "logger": {"entity": None, "project": "p"}})
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch) -> None:
@@ -172,7 +176,7 @@ def test_a_report_is_created_or_brought_up_to_date(monkeypatch, online, saved) -
     monkeypatch.setattr(wandb, "Api", Api)
     monkeypatch.setattr(interface, "execute_graphql", execute)
     monkeypatch.setattr(interface, "get_app_url", lambda api: "https://wandb.example", raising=False)
-    address = report.save_report(online, ["generated", "e2gan"], online.splits)
+    address = report.save_report(online, known_comparison("demo"))
     (variables,) = sent
     assert variables["id"] == ("old-id" if saved else None)
     assert (variables["entityName"], variables["projectName"]) == ("me", "p")
@@ -191,4 +195,4 @@ def test_a_refusal_names_what_to_check(monkeypatch, online) -> None:
 
     monkeypatch.setattr(report, "connect", lambda: (None, Api()))
     with pytest.raises(WeightgenError, match=r"me/p was not saved \(project not found\): check logger.entity"):
-        report.save_report(online, ["generated"], online.splits)
+        report.save_report(online, known_comparison("demo"))

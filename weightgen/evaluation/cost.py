@@ -1,20 +1,13 @@
 """When does the cost paid once (zoo, denoiser) earn itself back?"""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from weightgen.evaluation.results import write_table
+from weightgen.evaluation.results import columns
 
-COST_COLUMNS = (
-    "method",
-    "fixed_seconds",
-    "seconds_per_concept",
-    "rival",
-    "rival_fixed_seconds",
-    "rival_seconds_per_concept",
-    "break_even_concepts",
+COST_COLUMNS = columns(
+    "method fixed_seconds seconds_per_concept rival rival_fixed_seconds rival_seconds_per_concept break_even_concepts"
 )
 
 
@@ -59,8 +52,3 @@ def cost_table(ours: str, fixed: Mapping[str, float], per_concept: Mapping[str, 
         for rival in seconds
         if rival != ours
     ]
-
-
-def write_cost(path: str | Path, table: Sequence[Mapping[str, Any]]) -> None:
-    """cost.csv with COST_COLUMNS, atomically."""
-    write_table(path, COST_COLUMNS, table)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from weightgen.evaluation.distances import TargetStatistics, frechet_distance, kernel_distance
 from weightgen.evaluation.features import Features, check_images
-from weightgen.evaluation.fid import TargetStatistics, frechet_distance, kernel_distance
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a concept's targets contribute to every score, computed once and savable.
+    """What a concept's targets contribute to every score, computed once.
 
     targets: uint8 (M, 3, H, W); pooled: float32 (M, D); maps: float16 (M, C, h, w), channel-normalised.
     feature_set: the extractor's name, checked at use.
@@ -23,19 +23,6 @@ class Reference:
     maps: tuple[Tensor, ...]
     feature_set: str
     statistics: TargetStatistics = field(repr=False)
-
-    def state(self) -> dict[str, Tensor]:
-        """Plain tensors, for safetensors; from_state(state()) scores exactly alike."""
-        maps = {f"map_{i}": level.contiguous() for i, level in enumerate(self.maps)}
-        name = torch.tensor(list(self.feature_set.encode()), dtype=torch.uint8)
-        return {"targets": self.targets, "pooled": self.pooled, "feature_set": name, **maps}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> "Reference":
-        """Inverse of state()."""
-        maps = tuple(state[f"map_{i}"] for i in range(sum(key.startswith("map_") for key in state)))
-        name = bytes(state["feature_set"].tolist()).decode()
-        return cls(state["targets"], state["pooled"], maps, name, TargetStatistics.of(state["pooled"]))
 
 
 class ImageMetrics:

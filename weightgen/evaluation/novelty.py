@@ -4,23 +4,14 @@ All distances are in units of the training sets' own spread, s = sqrt(mean_i |w_
 about 1 is as far as the mean set is from a typical training set, sqrt(2) the distance of two unrelated ones.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
-from weightgen.evaluation.results import write_table
+from weightgen.evaluation.results import columns
 
-NOVELTY_COLUMNS = (
-    "concept",
-    "method",
-    "nearest",
-    "nearest_distance",
-    "interpolation_distance",
-    "mean_distance",
-    "train_distance",
-)
+NOVELTY_COLUMNS = columns("concept method nearest nearest_distance interpolation_distance mean_distance train_distance")
 
 
 def spread(train: np.ndarray) -> float:
@@ -99,11 +90,6 @@ def novelty(
         }
         for i, concept in enumerate(concepts)
     ]
-
-
-def write_novelty(path: str | Path, table: list[dict[str, Any]]) -> None:
-    """novelty.csv with NOVELTY_COLUMNS, atomically."""
-    write_table(path, NOVELTY_COLUMNS, table)
 
 
 def _matrix(values: np.ndarray, name: str) -> np.ndarray:

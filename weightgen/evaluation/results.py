@@ -1,4 +1,4 @@
-"""results.csv: one row per (experiment, base, concept, method, seed, evaluation step)."""
+"""results.csv and the tables that follow from it: exact to the last digit, written whole or not at all."""
 
 import csv
 import math
@@ -8,6 +8,11 @@ from typing import Any, TypedDict
 
 from weightgen.errors import DataError
 from weightgen.files import write_rows
+
+Table = list[dict[str, Any]]
+TEXT = frozenset(
+    ["base", "split", "method", "rival", "point", "metric", "target", "concept", "nearest", "prompt"]
+)  # columns that are never numbers, whatever a concept is called
 
 
 class ResultRow(TypedDict):
@@ -36,8 +41,13 @@ class ResultRow(TypedDict):
     perceptual: float
 
 
-RESULT_COLUMNS = tuple(ResultRow.__annotations__)
-_TYPES = {**ResultRow.__annotations__}
+_TYPES = dict(ResultRow.__annotations__)
+RESULT_COLUMNS = tuple(_TYPES)
+
+
+def columns(names: str) -> tuple[str, ...]:
+    """The columns of a table, from their names with spaces between."""
+    return tuple(names.split())
 
 
 def write_results(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -47,7 +57,6 @@ def write_results(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def read_results(path: str | Path) -> list[ResultRow]:
     """Inverse of write_results. Raises DataError on a missing file, column or unreadable number."""
-    path = Path(path)
     return [_typed(row, f"{path} line {line}") for line, row in enumerate(read_table(path), start=2)]
 
 
@@ -77,10 +86,30 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
     return rows
 
 
+def read_numbers(path: Path) -> Table:
+    """The rows of one of our tables: numbers as numbers, empty cells None; [] where there is no such table."""
+    if not path.is_file():
+        return []
+    return [
+        {name: cell if name in TEXT else _number(path, name, cell) for name, cell in row.items()}
+        for row in read_table(path)
+    ]
+
+
+def _number(path: Path, name: str, cell: str) -> float | int | None:
+    if cell == "":
+        return None
+    try:
+        value = float(cell)
+    except ValueError as error:
+        raise DataError(f"{path}: {name} is {cell!r}, which is no number: write it anew") from error
+    return int(value) if value.is_integer() and "." not in cell and math.isfinite(value) else value
+
+
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    # repr of a Python float is its shortest exact form.
+    # repr of a Python float is its shortest exact form; numpy's floats have another.
     return float(value) if isinstance(value, float) else value
 
 

@@ -1,1 +1,1 @@
-"""One comparison shown in three places: a page on disk, W&B runs, a W&B report."""
+"""A comparison as one HTML file that needs no network."""

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import math
-import os
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,3 @@ def _is_table(node: Any) -> bool:
         and len(node) > 1
         and all(isinstance(row, dict) and row.keys() == node[0].keys() for row in node)
     )
-
-
-def write_page(path: Path, html: str) -> None:
-    """Written beside `path`, then renamed: a reader sees the old page or the whole new one."""
-    write_text(path, html)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from experiments.reports.page.stages import StageNode
+from experiments.reports.stages import StageNode
 
 WIDTH, HEIGHT, ACROSS, LANE, DOWN, MARGIN = 128, 68, 26, 12, 18, 8
 STYLE = (

@@ -1,10 +1,10 @@
 import math
+from dataclasses import replace
 
-from weightgen.evaluation.compare import wins
+from experiments.reports.comparison import compare
+from experiments.reports.markdown import markdown_table, number, report
 from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.novelty import novelty
-from weightgen.evaluation.report import markdown_table, number, report
-from weightgen.evaluation.summary import summarize
 
 
 def _rows():
@@ -32,23 +32,16 @@ def _rows():
     return rows + [row("pix2pix", concept, 20.0, base="none") for concept in "ab"]
 
 
-def test_a_full_report(tmp_path):
-    rows = _rows()
-    sets = [[0.0, 1.0], [1.0, 0.0]]
-    report(
-        tmp_path / "new" / "report.md",
-        rows,
-        summarize(rows),
-        "seed: 3\n",
-        title="Small",
-        figures={"curves": "curves.png"},
-        wins=wins(rows),
-        novelty=novelty([[2.0, 0.0]], sets, ["a"], ["x", "y"], "generated"),
+def test_a_full_report():
+    comparison = replace(
+        compare("small", _rows()),
+        config="seed: 3\n",
+        novelty=novelty([[2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], ["a"], ["x", "y"], "generated"),
         cost=cost_table("generated", {"generated": 100.0}, {"generated": 1.0, "e2gan": 3.0, "mean": 0.5}),
-        notes=["photo by A. Person"],
+        notes=("photo by A. Person",),
     )
-    text = (tmp_path / "new" / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("# Small\n\n- experiment: demo; concepts: 2; seeds: 3\n")
+    text = report(comparison, {"curves": "curves.png"})
+    assert text.startswith("# weightgen: small\n\n- experiment: demo; concepts: 2; seeds: 3\n")
     for part in (
         "**efficientnet_lite0**",
         "- device: cpu (1 thread)",
@@ -64,11 +57,9 @@ def test_a_full_report(tmp_path):
         assert part in text
 
 
-def test_empty_sections_are_left_out(tmp_path):
-    rows = _rows()
-    report(tmp_path / "r.md", rows, summarize(rows), "seed: 3")
-    text = (tmp_path / "r.md").read_text(encoding="utf-8")
-    for absent in ("Novelty", "fixed cost", "against each rival", "![", "## Notes"):
+def test_empty_sections_are_left_out():
+    text = report(replace(compare("small", _rows()), wins=[]), {})
+    for absent in ("Novelty", "fixed cost", "against each rival", "![", "## Notes", "## Configuration"):
         assert absent not in text
 
 

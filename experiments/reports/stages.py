@@ -13,16 +13,15 @@ DONE, STARTED, MISSING = "finished", "started", "missing"
 
 @dataclass
 class StageNode:
-    """Artifacts that play one part: all pairs, the zoo's LoRAs, the denoiser, ..."""
+    """Artifacts that play one part: all pairs, the zoo's LoRAs, the denoiser, ...
+
+    artifacts: label, key, state, seconds (None: nobody kept the time); inputs: names, those implied by others left out.
+    """
 
     name: str
-    stage: str
-    target: str
     depth: int = 0
-    artifacts: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # label, key, state, seconds (None: no clock)
-    inputs: list[str] = field(default_factory=list)  # names, those implied by others left out
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -48,7 +47,7 @@ def stage_nodes(pipelines: Sequence[Pipeline], specs: Iterable[Spec]) -> list[St
     parents: dict[str, set[str]] = {}
     for spec in upstream_first(specs):
         name = _part(spec, zoo)
-        node = nodes.setdefault(name, StageNode(name, spec.stage, spec.target))
+        node = nodes.setdefault(name, StageNode(name))
         node.artifacts.append(_artifact(store, spec))
         parents.setdefault(name, set()).update({_part(source, zoo) for source in spec.inputs} - {name})
     ancestors: dict[str, set[str]] = {}

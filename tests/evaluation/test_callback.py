@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import IterableDataset
 
-from weightgen.evaluation.callbacks import EvaluationCallback
+from weightgen.evaluation.callback import EvaluationCallback
 
 
 class Counting(pl.LightningModule):

@@ -3,8 +3,11 @@ import math
 import pytest
 
 from weightgen.errors import DataError
-from weightgen.evaluation.results import read_table
-from weightgen.evaluation.summary import SUMMARY_COLUMNS, summarize, write_summary
+from weightgen.evaluation.comparisons import SUMMARY_COLUMNS, gap_difference, summarize
+from weightgen.evaluation.curves import collect
+from weightgen.evaluation.results import read_table, write_table
+
+GROUP = ("paper", "unseen_factor")
 
 
 def run(method, concept, curve, seed=0, base="paper", split="unseen_factor", **changes):
@@ -31,7 +34,7 @@ def run(method, concept, curve, seed=0, base="paper", split="unseen_factor", **c
 
 
 def table(rows, **options):
-    return {(row["base"], row["split"], row["method"]): row for row in summarize(rows, **options)}
+    return {(row["base"], row["split"], row["method"]): row for row in summarize(collect(rows), **options)}
 
 
 def example():
@@ -81,9 +84,9 @@ def test_time_to_pix2pixs_last_fid():
 
 def test_a_start_at_the_target_is_infinitely_fast(tmp_path):
     rows = [*run("pix2pix", "a", [(0, 0.0, 9.0), (1, 2.0, 5.0)]), *run("mean", "a", [(0, 0.0, 5.0)])]
-    summary = summarize(rows)
+    summary = summarize(collect(rows))
     assert summary[1]["speedup"] == math.inf
-    write_summary(tmp_path / "s.csv", summary)
+    write_table(tmp_path / "s.csv", SUMMARY_COLUMNS, summary)
     cells = read_table(tmp_path / "s.csv")[1]
     assert (cells["speedup"], cells["seconds_to_target"], cells["gap_closed"]) == ("inf", "0.0", "")
 
@@ -113,7 +116,7 @@ def test_methods_keep_their_order_and_splits_stay_apart():
 
 
 def test_missing_rivals_leave_cells_empty():
-    (row,) = summarize(run("generated", "a", [(0, 1.0, 4.0)]))
+    (row,) = summarize(collect(run("generated", "a", [(0, 1.0, 4.0)])))
     empty = {name for name, value in row.items() if value is None}
     gap = {"gap_closed", "gap_closed_low", "gap_closed_high", "gap_closed_fid"}
     assert empty == gap | {"seconds_to_target", "speedup", "never_reached"}
@@ -126,10 +129,42 @@ def test_no_gap_no_ratio():
 
 def test_mixed_features_and_doubled_rows_are_refused():
     with pytest.raises(DataError, match="features"):
-        summarize([*example(), *run("mean", "a", [(0, 0.0, 1.0)], feature_set="inception")])
+        collect([*example(), *run("mean", "a", [(0, 0.0, 1.0)], feature_set="inception")])
     with pytest.raises(DataError, match="one experiment"):
-        summarize(example() + example())
+        collect(example() + example())
 
 
 def test_the_bootstrap_is_reproducible():
-    assert summarize(example(), seed=3) == summarize(example(), seed=3)
+    assert summarize(collect(example()), seed=3) == summarize(collect(example()), seed=3)
+
+
+def variant(zero: dict[str, float], method: dict[str, float], trained: dict[str, float], name: str = "generated"):
+    """FID (and 100 x L1) of each concept at step 0."""
+    scores = {"e2gan": zero, name: method, "trained": trained}
+    rows = [row for m, by in scores.items() for c, fid in by.items() for row in run(m, c, [(0, 0.0, fid)])]
+    return collect(rows)[GROUP], name
+
+
+def test_each_variant_is_measured_on_its_own_gap():
+    first = variant({"a": 50.0, "b": 40.0}, {"a": 30.0, "b": 40.0}, {"a": 30.0, "b": 20.0})  # 20 of 40
+    second = variant({"a": 60.0, "b": 40.0}, {"a": 50.0, "b": 40.0}, {"a": 30.0, "b": 30.0})  # 10 of 40
+    value, low, high = gap_difference(first, second)
+    assert value == pytest.approx(0.25)
+    assert low <= value <= high
+
+
+def test_what_makes_a_concept_hard_cancels():
+    zero, trained = dict.fromkeys("abcd", 50.0), dict.fromkeys("abcd", 10.0)
+    closed = dict(zip("abcd", (12.0, 25.0, 35.0, 44.0), strict=True))
+    better = variant(zero, closed, trained, "generated_shuffled")
+    worse = variant(zero, {name: fid + 4 for name, fid in closed.items()}, trained)
+    assert gap_difference(better, worse) == pytest.approx((0.1, 0.1, 0.1))  # 4 of 40 everywhere
+
+
+def test_only_runs_of_both_count_and_none_is_no_difference():
+    zero, trained = {"a": 50.0, "b": 50.0}, {"a": 10.0, "b": 10.0}
+    first, second = variant(zero, {"a": 30.0, "b": 10.0}, trained), variant(zero, {"a": 40.0}, trained)
+    assert gap_difference(first, second)[0] == pytest.approx(0.25)
+    assert gap_difference(first, variant({"c": 5.0}, {"c": 4.0}, {"c": 3.0})) == (None, None, None)
+    no_gap = variant(zero, zero, zero)
+    assert gap_difference(first, no_gap) == (None, None, None)

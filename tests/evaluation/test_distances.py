@@ -5,7 +5,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from weightgen.evaluation.fid import TargetStatistics, frechet_distance, kernel_distance
+from weightgen.evaluation.distances import TargetStatistics, frechet_distance, kernel_distance
 
 
 def _sets(n, m, d, seed=0):

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from weightgen.evaluation.compare import WIN_COLUMNS, wins, write_wins
-from weightgen.evaluation.results import read_table
+from weightgen.evaluation.comparisons import WIN_COLUMNS, wins
+from weightgen.evaluation.curves import collect
 
 
 def run(method, concept, curve, seed=0, base="paper"):
@@ -31,7 +31,7 @@ def run(method, concept, curve, seed=0, base="paper"):
 
 
 def figures(rows, **options):
-    return {(row["rival"], row["point"], row["metric"]): row for row in wins(rows, **options)}
+    return {(row["rival"], row["point"], row["metric"]): row for row in wins(collect(rows), **options)}
 
 
 def test_by_hand():
@@ -69,12 +69,11 @@ def test_ties_count_half_and_are_left_out_of_the_test():
     assert (row["win_rate"], row["ratio"], row["p_value"]) == (0.5, 1.0, 1.0)
 
 
-def test_only_shared_pairs_and_no_method_no_rows(tmp_path):
+def test_only_shared_pairs_and_no_method_no_rows():
     rows = run("generated", "a", {0: 1.0}) + run("pix2pix", "a", {0: 2.0}, base="none")
     rows += run("generated", "b", {0: 1.0}) + run("mean", "z", {0: 2.0})
-    table = wins(rows)
+    table = wins(collect(rows))
     assert {row["rival"] for row in table} == {"pix2pix"}
     assert {row["pairs"] for row in table} == {1}
-    assert wins(rows, method="absent") == []
-    write_wins(tmp_path / "wins.csv", table)
-    assert tuple(read_table(tmp_path / "wins.csv")[0]) == WIN_COLUMNS
+    assert wins(collect(rows), method="absent") == []
+    assert tuple(table[0]) == WIN_COLUMNS

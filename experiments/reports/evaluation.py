@@ -1,0 +1,53 @@
+"""Every method on every unseen concept and seed, as tables, curves, images and one report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from experiments.pipeline.build import Pipeline
+from experiments.reports.comparison import Comparison, write_tables
+from experiments.reports.console import print_summary
+from experiments.reports.export import export_generator
+from experiments.reports.gather import comparison_of
+from experiments.reports.images import contact_sheet
+from experiments.reports.markdown import report
+from experiments.reports.runs import finished_rows, pipelines_of
+from experiments.reports.wandb_runs import publish_comparison
+from weightgen.evaluation.figures import curves_figure, novelty_figure
+from weightgen.evaluation.methods import OURS
+from weightgen.files import write_text
+
+
+def run(cfg: DictConfig) -> None:
+    """What `evaluate` does."""
+    evaluation(pipelines_of(cfg))
+
+
+def evaluation(pipelines: Sequence[Pipeline]) -> Comparison:
+    """Everything in reports/<recipe>/, after building what is missing, and the same in W&B."""
+    pipeline, cfg = pipelines[0], pipelines[0].cfg
+    rows = finished_rows(list(pipelines))
+    folder = Path(cfg.paths.reports) / cfg.recipe
+    folder.mkdir(parents=True, exist_ok=True)
+    if OURS in pipeline.methods:
+        export_generator(pipeline, folder / "generator")
+    comparison = comparison_of(pipelines, rows, folder)
+    write_report(comparison, folder)
+    publish_comparison(comparison, cfg, folder)
+    print_summary(comparison)
+    print(f"tables, figures and images: {folder}/report.md", flush=True)
+    return comparison
+
+
+def write_report(comparison: Comparison, folder: Path) -> None:
+    """The tables, curves.png, grid.png, novelty.png and report.md."""
+    write_tables(comparison, folder)
+    counts = {group: comparison.concepts(group) for group in comparison.groups}
+    curves_figure(comparison.curves, counts, comparison.feature_set, folder / "curves.png")
+    contact_sheet(comparison, folder / "grid.png")
+    figures = {"FID against training seconds": "curves.png", "Images": "grid.png"}
+    if comparison.novelty:
+        novelty_figure(comparison.novelty, folder / "novelty.png")
+        figures["Quality against novelty"] = "novelty.png"
+    write_text(folder / "report.md", report(comparison, figures))

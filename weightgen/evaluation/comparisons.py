@@ -1,0 +1,251 @@
+"""What the curves of many methods say: summary, races, wins, a row per concept, and the gap each start closes."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from weightgen.evaluation.curves import METRICS, Curve, Groups, Run, Runs, draw_weights, interval, log_fid, mean
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START
+from weightgen.evaluation.results import ResultRow, Table, columns
+
+SUMMARY_COLUMNS = columns(
+    "base split method concepts seeds fid_start fid_end l1_start l1_end gap_closed gap_closed_low gap_closed_high "
+    "gap_closed_fid seconds seconds_to_target speedup never_reached"
+)
+RACE_COLUMNS = columns("base split target method runs seconds_to_target speedup speedup_low speedup_high never_reached")
+WIN_COLUMNS = columns(
+    "base split method rival point metric concepts pairs win_rate win_rate_low win_rate_high ratio ratio_low "
+    "ratio_high p_value"
+)
+Measure = Callable[[Mapping[str, Any]], float]  # of a result row, lower is better
+Methods = Mapping[str, Runs]  # of one base and split
+Estimate = tuple[float | None, float | None, float | None]  # value, low, high
+NEVER = math.inf  # seconds of a run that does not reach its target: its speed-up is 0
+
+
+def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
+    """-> dicts with SUMMARY_COLUMNS; a figure that lacks a rival it is defined by is None.
+
+    fid_*: geometric means over (concept, seed); l1_*, seconds (at the last evaluation): arithmetic means.
+    gap_closed: at step 0 on L1, see `gap_closed`; *_low, *_high: its 95 % interval.
+    seconds_to_target, speedup, never_reached: see `race`, against pix2pix.
+    """
+    table = []
+    for (base, split), methods in groups.items():
+        for method, runs in methods.items():
+            start, end = [run.start for run in runs.values()], [run.end for run in runs.values()]
+            closed, low, high = gap_closed(methods, method, lambda row: row["l1"], bootstrap, seed)
+            figures = race(runs, methods.get(FROM_SCRATCH, {}), bootstrap=0)
+            row = {
+                "base": base,
+                "split": split,
+                "method": method,
+                "concepts": len({concept for concept, _ in runs}),
+                "seeds": len({seed for _, seed in runs}),
+                "fid_start": mean((row["fid"] for row in start), "fid"),
+                "fid_end": mean((row["fid"] for row in end), "fid"),
+                "l1_start": mean((row["l1"] for row in start), "l1"),
+                "l1_end": mean((row["l1"] for row in end), "l1"),
+                "gap_closed": closed,
+                "gap_closed_low": low,
+                "gap_closed_high": high,
+                "gap_closed_fid": gap_closed(methods, method, log_fid, bootstrap=0)[0],
+                "seconds": statistics.fmean(row["train_seconds"] for row in end),
+                "seconds_to_target": figures["seconds_to_target"],
+                "speedup": figures["speedup"],
+                "never_reached": figures["never_reached"],
+            }
+            table.append(row)
+    return table
+
+
+def gap_closed(methods: Methods, method: str, measure: Measure, bootstrap: int = 2000, seed: int = 0) -> Estimate:
+    """(value, low, high) of sum m(zero) - m(method) over sum m(zero) - m(trained), at step 0.
+
+    zero = e2gan, the base with LoRA at zero, trained = the concept's own trained LoRA, both of the same
+    base, concept and seed; sums over the (concept, seed) that all three have, so that concepts with little
+    to gain do not dominate as they would in a mean of ratios.
+    None where a rival is missing or the trained LoRAs gain nothing over zero; the interval also where some
+    resample gains nothing.
+    """
+    runs = [run for run in methods[method] if _known(methods, run)]
+    return _estimate(runs, bootstrap, seed, lambda weights: _closed(methods, method, runs, measure, weights))
+
+
+def gap_difference(
+    first: tuple[Methods, str], second: tuple[Methods, str], bootstrap: int = 2000, seed: int = 0
+) -> Estimate:
+    """(value, low, high) of the gap that the first (methods, method) closes minus the second's, on L1.
+
+    Each variant has its own zero and trained LoRA. Paired: both take the same resamples of concepts and seeds, so
+    what makes a concept hard for both cancels. None where either has no gap to close (see gap_closed).
+    """
+    known = [{run for run in methods[method] if _known(methods, run)} for methods, method in (first, second)]
+    runs = sorted(known[0] & known[1])
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        one, other = (_closed(*variant, runs, lambda row: row["l1"], weights) for variant in (first, second))
+        return one - other
+
+    return _estimate(runs, bootstrap, seed, difference)
+
+
+def _known(methods: Methods, run: Run) -> bool:
+    return run in methods.get(START, {}) and run in methods.get(CEILING, {})
+
+
+def _closed(methods: Methods, method: str, runs: Sequence[Run], measure: Measure, weights: np.ndarray) -> np.ndarray:
+    """weights: (draws, len(runs)) -> the gap closed in each draw (draws,); nan where there is none to close."""
+    zero, init, trained = (
+        np.array([measure(methods[name][run].start) for run in runs]) for name in (START, method, CEILING)
+    )
+    room = weights @ (zero - trained)
+    return np.divide(weights @ (zero - init), room, out=np.full(len(room), np.nan), where=room > 0)
+
+
+def _estimate(runs: Sequence[Run], bootstrap: int, seed: int, statistic: Callable) -> Estimate:
+    """A statistic of weighted runs, with its bootstrap interval; all None without runs or without a value."""
+    if not runs:
+        return None, None, None
+    resamples = draw_weights(runs, bootstrap, seed)
+    values = statistic(np.vstack([np.ones((1, len(runs)), dtype=int), resamples]))
+    return (None, None, None) if np.isnan(values[0]) else (float(values[0]), *interval(values[1:]))
+
+
+def race(runs: Runs, targets: Runs, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Seconds to another method's last FID on the same concept and seed: the last six of RACE_COLUMNS.
+
+    seconds_to_target: median over the runs that both have of train_seconds at the first evaluation at or below that
+    FID; speedup: median of the target method's own seconds to it over these. A run that never gets there counts as
+    infinite seconds and a speed-up of 0, one that starts there as infinitely fast. Both medians are None where the
+    middle run never gets there (of an even number, either middle run): "never" in every table and figure.
+    speedup_low, speedup_high: 95 % bootstrap over concepts, then seeds (None with bootstrap=0).
+    never_reached: how many runs never get there. All None where the two have no run in common.
+    """
+    common = [run for run in runs if run in targets]
+    if not common:
+        return dict.fromkeys(RACE_COLUMNS[4:]) | {"runs": 0}
+    goals = {run: targets[run].end["fid"] for run in common}
+    seconds = [runs[run].seconds_to(goals[run]) for run in common]
+    theirs = [targets[run].seconds_to(goals[run]) for run in common]
+    speedups = [other / own if own > 0 else math.inf for own, other in zip(seconds, theirs, strict=True)]
+    median = statistics.median(seconds)
+    low, high = _median_interval(common, speedups, bootstrap, seed) if bootstrap else (None, None)
+    return {
+        "runs": len(common),
+        "seconds_to_target": median if median < NEVER else None,
+        "speedup": statistics.median(speedups) if median < NEVER else None,
+        "speedup_low": low,
+        "speedup_high": high,
+        "never_reached": seconds.count(NEVER),
+    }
+
+
+def races(groups: Groups, targets: Sequence[str] = (FROM_SCRATCH, START), bootstrap: int = 2000) -> Table:
+    """-> dicts with RACE_COLUMNS: every method against the last FID of each target method, see `race`."""
+    table = []
+    for (base, split), methods in groups.items():
+        for target in [name for name in targets if name in methods]:
+            for method, runs in methods.items():
+                figures = race(runs, methods[target], bootstrap)
+                if figures["runs"]:
+                    table.append({"base": base, "split": split, "target": target, "method": method} | figures)
+    return table
+
+
+def _median_interval(runs: Sequence[Run], values: Sequence[float], bootstrap: int, seed: int) -> tuple[float, float]:
+    """Percentile interval of the weighted median; values may be inf."""
+    order = np.argsort(values)
+    weights = draw_weights(runs, bootstrap, seed)[:, order]
+    # The median of a resample: the first value at which half of its weight is reached.
+    half = weights.sum(1, keepdims=True) / 2
+    medians = np.sort(np.asarray(values)[order][(weights.cumsum(1) >= half).argmax(1)])
+    low, high = int(0.025 * bootstrap), min(int(np.ceil(0.975 * bootstrap)), bootstrap - 1)
+    return float(medians[low]), float(medians[high])
+
+
+def _same_steps(ours: Curve, rival: Curve) -> tuple[ResultRow, ResultRow]:
+    """The rival as it stood after no more updates than we spent in all."""
+    within = [row for row in rival.rows if row["step"] <= ours.end["step"]]
+    return ours.end, (within or rival.rows[:1])[-1]
+
+
+POINTS: dict[str, Callable[[Curve, Curve], tuple[ResultRow, ResultRow]]] = {
+    "start": lambda ours, rival: (ours.start, rival.start),
+    "same_steps": _same_steps,
+    "end": lambda ours, rival: (ours.end, rival.end),
+}
+MEASURES: dict[str, Measure] = {"fid": log_fid, "l1": lambda row: float(np.log(max(row["l1"], 1e-12)))}
+
+
+def wins(groups: Groups, method: str = OURS, bootstrap: int = 2000, seed: int = 0) -> Table:
+    """-> dicts with WIN_COLUMNS: `method` against every rival, per base, split, point and metric.
+
+    Pairs share base, concept and seed. point: "start" (step 0), "end" (each at its own last step, whatever
+    it spent), "same_steps" (ours at its end, the rival with no more updates than that).
+    win_rate: share of pairs where ours is lower, ties counting half, with a 95 % two-level bootstrap.
+    ratio: geometric mean of ours over the rival's, below 1 where ours is better, with the same bootstrap.
+    p_value: two-sided sign test over concepts (each with the mean log ratio of its seeds, ties left out);
+    seeds of one concept are not independent trials. With 5 concepts it cannot fall below 0.0625.
+    """
+    table = []
+    for (base, split), methods in groups.items():
+        for rival in [name for name in methods if name != method and method in methods]:
+            pairs = [run for run in methods[method] if run in methods[rival]]
+            if not pairs:
+                continue
+            weights = draw_weights(pairs, bootstrap, seed)
+            for point, choose in POINTS.items():
+                rows = [choose(methods[method][run], methods[rival][run]) for run in pairs]
+                for metric, measure in MEASURES.items():
+                    logs = np.array([measure(ours) - measure(other) for ours, other in rows])
+                    head = {"base": base, "split": split, "method": method, "rival": rival}
+                    table.append(head | {"point": point, "metric": metric} | _figures(pairs, logs, weights))
+    return table
+
+
+def _figures(pairs: Sequence[Run], logs: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """logs: log(ours / rival's) of each pair; weights: (draws, len(pairs))."""
+    won = (logs < 0) + 0.5 * (logs == 0)
+    total = weights.sum(axis=1)
+    win_low, win_high = interval(weights @ won / total)
+    low, high = interval(np.exp(weights @ logs / total))
+    by_concept = defaultdict(list)
+    for (concept, _), value in zip(pairs, logs, strict=True):
+        by_concept[concept].append(value)
+    means = [statistics.fmean(group) for group in by_concept.values()]
+    better, worse = sum(mean < 0 for mean in means), sum(mean > 0 for mean in means)
+    return {
+        "concepts": len(by_concept),
+        "pairs": len(pairs),
+        "win_rate": float(won.mean()),
+        "win_rate_low": win_low,
+        "win_rate_high": win_high,
+        "ratio": float(np.exp(logs.mean())),
+        "ratio_low": low,
+        "ratio_high": high,
+        "p_value": float(binomtest(better, better + worse).pvalue) if better + worse else 1.0,
+    }
+
+
+def per_concept(groups: Groups) -> Table:
+    """A dict per base, split, method and concept: its prompt, the number of runs (seeds), mean seconds, and each
+    metric's mean over seeds at the first and the last evaluation (`fid_start`, `fid_end`, ...; None: not measured)."""
+    table = []
+    for (base, split), methods in groups.items():
+        for method, runs in methods.items():
+            for concept in dict.fromkeys(concept for concept, _ in runs):
+                curves = [curve for (name, _), curve in runs.items() if name == concept]
+                row = {"base": base, "split": split, "concept": concept, "method": method}
+                row |= {"prompt": curves[0].start["prompt"], "runs": len(curves)}
+                row["seconds"] = statistics.fmean(curve.end["train_seconds"] for curve in curves)
+                for metric in METRICS:
+                    row[f"{metric}_start"] = mean((curve.start[metric] for curve in curves), metric)
+                    row[f"{metric}_end"] = mean((curve.end[metric] for curve in curves), metric)
+                table.append(row)
+    return table

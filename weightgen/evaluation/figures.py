@@ -1,0 +1,238 @@
+"""Figures of a comparison, a study, a sweep. Matplotlib by its object interface only: no global state, no display."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from weightgen.evaluation.curves import Group, Point
+from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, START, colour, label, ordered, ours
+from weightgen.files import replacing
+
+INK, _FAINT = "#222222", "#d9d9d9"
+LEGEND_COLUMN = 2.8  # inches: what the longer labels take
+MARGIN = 0.6  # how far an interval may stretch a study's axis beyond the values
+
+
+def curves_figure(
+    curves: Iterable[Mapping[str, Any]], concepts: Mapping[Group, int], feature_set: str, path: str | Path
+) -> None:
+    """FID against training seconds, one panel per base (down) and split (across), one line per method.
+
+    curves: {"base", "split", "method", "metric", "points": [Point]}, of which FID's are drawn; concepts: how many in
+    each panel. A method evaluated once (the trained LoRA) is a dotted level. Raises ValueError without any.
+    """
+    drawn = [curve for curve in curves if curve["metric"] == "fid" and curve["points"]]
+    if not drawn:
+        raise ValueError("no results to plot: run the evaluation first")
+    bases, splits = (sorted({curve[name] for curve in drawn}) for name in ("base", "split"))
+    names = ordered(curve["method"] for curve in drawn)
+    width = max(1.2 + 4.6 * len(splits), 7.4)
+    legend_rows = math.ceil(len(names) / int(width / LEGEND_COLUMN))
+    figure = new_figure(width, 0.9 + 3.5 * len(bases) + 0.28 * legend_rows)
+    axes = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
+    handles = {}
+    for curve in drawn:
+        panel = axes[bases.index(curve["base"])][splits.index(curve["split"])]
+        handles[curve["method"]] = _draw(panel, curve["method"], curve["points"])
+    latest = max([1.0, *(curve["points"][-1].seconds for curve in drawn if len(curve["points"]) > 1)])
+    for i, base in enumerate(bases):
+        for j, split in enumerate(splits):
+            panel, count = axes[i][j], concepts.get((base, split), 0)
+            title = f"{split.replace('_', ' ')}  ({count} concept{'' if count == 1 else 's'})"
+            _title(panel, base, title, bases)
+            _scale_axes(panel, latest)
+            panel.set_visible(bool(panel.lines))
+    for panel in axes[-1]:
+        panel.set_xlabel("training seconds (log above 1 s)", color=INK)
+    for panel in axes[:, 0]:
+        panel.set_ylabel("FID, lower is better", color=INK)
+    title = f"FID of {feature_set} features, geometric mean over concepts and seeds"
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    _legend(figure, {name: handles[name] for name in names}, math.ceil(len(names) / legend_rows))
+    save(figure, path, dpi=150)
+
+
+def _draw(panel: Axes, name: str, points: Sequence[Point]) -> Any:
+    """One method's line -> its legend handle."""
+    if len(points) == 1:
+        return panel.axhline(points[0].value, color=colour(name), linestyle=(0, (1, 1.5)), linewidth=2.2, zorder=1.5)
+    mine = ours(name) is not None
+    (line,) = panel.plot(
+        [point.seconds for point in points],
+        [point.value for point in points],
+        color=colour(name),
+        linewidth=2.8 if mine else 1.7,
+        marker="o",
+        markersize=5.5 if mine else 3.8,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        zorder=4 if mine else 3,
+    )
+    return line
+
+
+def _scale_axes(panel: Axes, latest: float) -> None:
+    # Linear up to 1 s so that step 0 has a place, logarithmic after.
+    panel.set_xscale("symlog", linthresh=1.0, linscale=0.6)
+    panel.set_xlim(-0.12, latest * 1.25)
+    panel.set_yscale("log")
+    powers = [10.0**power for power in range(-9, 10)]
+    seconds = [0.0, 0.3, *(mark * power for power in powers if power >= 1 for mark in (1, 3))]
+    fids = [mark * power for power in powers for mark in _marks(*panel.get_ylim())]
+    for axis, ticks in ((panel.xaxis, seconds), (panel.yaxis, fids)):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.grid(True, color=_FAINT, linewidth=0.7)
+    panel.set_axisbelow(True)
+    panel.tick_params(colors=INK, labelsize=9, length=3, labelbottom=True, labelleft=True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color("#888888")
+
+
+def _marks(low: float, high: float) -> tuple[float, ...]:
+    """Label more multiples of a power of ten the fewer powers there are."""
+    decades = math.log10(high / low)
+    if decades < 0.5:
+        return tuple(range(10, 100, 5)) if decades < 0.2 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8)
+    return (1, 1.5, 2, 3, 5, 7) if decades < 1.3 else (1, 2, 5) if decades < 3 else (1,)
+
+
+def novelty_figure(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """rows: novelty rows with `l1_start`. A point per weight set, a colour per method, a panel per base.
+
+    Left of the dashed line (the usual distance between training sets and their nearest neighbours) lie copies.
+    """
+    bases = list(dict.fromkeys(row["base"] for row in rows))
+    figure = new_figure(6.4 * max(len(bases), 1), 5)
+    for panel, base in zip(figure.subplots(1, max(len(bases), 1), squeeze=False)[0], bases, strict=False):
+        chosen = [row for row in rows if row["base"] == base]
+        for method in ordered(row["method"] for row in chosen):
+            points = [(row["nearest_distance"], row["l1_start"]) for row in chosen if row["method"] == method]
+            panel.scatter(*zip(*points, strict=True), s=22, alpha=0.75, color=colour(method), label=label(method))
+        panel.axvline(chosen[0]["train_distance"], color="#999999", linestyle="--", linewidth=1)
+        panel.set_title(f"base: {base}")
+        panel.set_xlabel("distance to the nearest training set (units of the zoo's spread)")
+        panel.set_ylabel("L1 at step 0 (lower is better)")
+        panel.set_yscale("log")
+        panel.legend(fontsize=8, frameon=False)
+    save(figure, path, dpi=110)
+
+
+def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str, title: str) -> None:
+    """Gap closed at step 0 against a study's axis, with intervals, beside the trivial rivals.
+
+    rows: value, base, split, method, gap_closed, gap_closed_low, gap_closed_high (None where unknown).
+    A panel per base (down) and split (across), a colour per method over the values in the order of the rows, joined by
+    lines where the values are numbers. Zero and the ceiling are 0 and 1 by definition, so both are levels. Intervals
+    far beyond the values are cut at the frame.
+    """
+    values, bases, splits = (list(dict.fromkeys(row[name] for row in rows)) for name in ("value", "base", "split"))
+    shown = [row for row in rows if row["method"] not in (START, CEILING, FROM_SCRATCH)]
+    names = ordered(row["method"] for row in shown)
+    figure = new_figure(1.2 + 4.6 * len(splits), 1.3 + 3.3 * len(bases))
+    panels = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
+    handles = {}
+    for i, base in enumerate(bases):
+        for j, split in enumerate(splits):
+            panel: Axes = panels[i][j]
+            chosen = [row for row in shown if (row["base"], row["split"]) == (base, split)]
+            for k, name in enumerate(names):
+                offset = 0.24 * ((k + 0.5) / len(names) - 0.5)
+                handles[name] = _estimates(panel, [r for r in chosen if r["method"] == name], values, offset)
+            _title(panel, base, split.replace("_", " "), bases)
+            panel.axhline(0, color="#888888", linewidth=0.9, linestyle="--", zorder=1)
+            panel.axhline(1, color=colour(CEILING), linewidth=1.6, linestyle=(0, (1, 1.5)), zorder=1)
+            panel.set_xticks(range(len(values)), values)
+            panel.grid(True, axis="y", color=_FAINT, linewidth=0.7)
+            panel.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_ylim(*_limits(shown))
+    for panel in panels[-1]:
+        panel.set_xlabel(axis)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("gap closed at step 0 (L1)")
+    figure.suptitle(f"{title}: 0 is {label(START)}, 1 the {label(CEILING)}", fontsize=10.5, x=0.01, ha="left")
+    _legend(figure, handles, min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)))
+    save(figure, path, dpi=130)
+
+
+def _estimates(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str], offset: float) -> Any:
+    """One method's values with their intervals -> its legend handle."""
+    points = [row for row in rows if row["gap_closed"] is not None]
+    closed = [row["gap_closed"] for row in points]
+    low, high = (
+        [abs(row[end] - row["gap_closed"]) if row[end] is not None else 0.0 for row in points]
+        for end in ("gap_closed_low", "gap_closed_high")
+    )
+    mine = any(ours(row["method"]) for row in rows)
+    return panel.errorbar(
+        [values.index(row["value"]) + offset for row in points],
+        closed,
+        yerr=[low, high],
+        color=colour(rows[0]["method"]) if rows else "none",
+        linestyle="-" if any(value.replace(".", "").isdigit() for value in values) else "none",
+        linewidth=2.6 if mine else 1.5,
+        elinewidth=1.6 if mine else 1.0,
+        marker="o",
+        markersize=5.5 if mine else 4,
+        capsize=2.5,
+        zorder=4 if mine else 3,
+    )
+
+
+def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    closed = [row["gap_closed"] for row in rows if row["gap_closed"] is not None]
+    low, high = min([0.0, *closed]), max([1.0, *closed])
+    ends = [row[end] for row in rows for end in ("gap_closed_low", "gap_closed_high")]
+    known = [end for end in ends if end is not None]
+    return (max(min([low, *known]), low - MARGIN) - 0.06, min(max([high, *known]), high + MARGIN) + 0.06)
+
+
+def sweep_figure(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], path: str | Path) -> None:
+    """A line per job of a sweep, a panel per score; a job without a score has no dot.
+
+    names: what each job was asked for; scores: score -> its value of each job, lower is better.
+    """
+    figure = new_figure(2.0 + 3.6 * len(scores), 1.0 + 0.3 * len(names))
+    panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
+    for panel, (score, values) in zip(panels, scores.items(), strict=True):
+        known = [(value, place) for place, value in enumerate(values) if value is not None]
+        panel.plot(*zip(*known, strict=True), "o", color=INK, markersize=6)
+        best = min(known)
+        panel.plot(*best, "o", color=colour("generated"), markersize=8)
+        panel.set_xlabel(f"{score}, lower is better")
+        panel.set_yticks(range(len(names)), names, fontsize=9)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.grid(True, color=_FAINT, linewidth=0.7)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    save(figure, path, dpi=130)
+
+
+def _title(panel: Axes, base: str, title: str, bases: Sequence[str]) -> None:
+    panel.set_title(title if len(bases) == 1 else f"{base}, {title}", fontsize=11, loc="left", color=INK)
+
+
+def _legend(figure: Figure, handles: Mapping[str, Any], columns: int) -> None:
+    names = [label(name) for name in handles]
+    place = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": 9.5}
+    figure.legend(list(handles.values()), names, **place)
+
+
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """Inches -> a figure that owns its canvas."""
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: str | Path, dpi: int) -> None:
+    """A PNG in one move, without the date and version stamps that would differ."""
+    with replacing(path) as aside:
+        figure.savefig(aside, dpi=dpi, format="png", metadata={"Software": None})
