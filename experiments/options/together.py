@@ -1,0 +1,128 @@
+"""Options that hang on one another, and on this machine: what no rule of one option alone can see."""
+
+import netrc
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+Options = dict[str, Any]
+KINDS = ("lora", "ceiling", "scratch")  # of fine-tuning
+
+
+def disagreements(options: Options) -> Iterator[str]:
+    """One line for each disagreement. options: resolved, each known to fit its own rule."""
+    for part in (_data, _nets, _schedules, _machine, _login, _folders):
+        yield from part(options)
+
+
+def _premade(options: Options) -> bool:
+    return "layout" in options["editor"]  # brings photos and concepts of its own
+
+
+def _methods(options: Options) -> set[str]:
+    """The methods that are evaluated, none where that is every one of them."""
+    return set() if options["methods"] == "all" else {*options["methods"], options["init"]["name"]}
+
+
+def _data(options: Options) -> Iterator[str]:
+    photos, pairs, shown = options["photos"]["train"], options["pairs"], options["evidence"]["pairs"]
+    if pairs is not None and pairs > photos and not _premade(options):
+        yield f"pairs={pairs}: a new concept has at most photos.train={photos} pairs"
+    looking = {"few_steps", "generated_few_steps", "guided"} & _methods(options) or options["methods"] == "all"
+    have = photos if pairs is None else pairs
+    if looking and shown > have and not _premade(options):
+        yield f"evidence.pairs={shown}: a new concept has {have} pairs, see pairs and photos.train"
+    train = options["concepts"].get("train")
+    if train is None or _premade(options):
+        return
+    if options["zoo"] is not None and options["zoo"] > train:
+        yield f"zoo={options['zoo']}: takes 2 to concepts.train={train}, or null"
+    seen = options["budget"]["base"]["concepts"]
+    if seen > train and options["subset"].get("concepts") is None:
+        yield f"budget.base.concepts={seen}: takes 1 to concepts.train={train}"
+
+
+def _nets(options: Options) -> Iterator[str]:
+    size, translator, denoiser = options["photos"]["size"], options["translator"], options["denoiser"]
+    if "downs" in translator:
+        multiple = 2 ** (translator["downs"] + 1)
+        if size % multiple:
+            yield f"photos.size={size}: takes a multiple of {multiple} (2 ** (translator.downs + 1))"
+        # 3 x 3 kernels over the widest layer: beyond so many inputs a rank adds nothing
+        most = 9 * translator["width"] * 2 ** translator["downs"]
+        for layer, rank in options["lora"]["ranks"].items():
+            if rank > most:
+                yield f"lora.ranks.{layer}={rank}: takes 1 to {most}, the inputs of this translator's layers"
+    deepest = 2 ** (len(options["distilled"].get("widths", [0])) - 1)
+    if "pix2pix_zero_distilled" in _methods(options) and size % deepest:
+        yield f"photos.size={size}: pix2pix_zero_distilled takes a multiple of {deepest}; shorten distilled.widths"
+    if options["lora"]["seeds"] == "own" and options["lora"]["train"] == "b":
+        yield "lora.seeds=own: only where both factors train, lora.train=ab"
+    if denoiser["width"] % denoiser["heads"]:
+        yield f"denoiser.width={denoiser['width']}: takes a multiple of denoiser.heads={denoiser['heads']}"
+    unit = denoiser.get("patch", 1) * 2 ** (denoiser.get("levels", 1) - 1)
+    if options["blocks"]["size"] % unit:
+        yield (
+            f"blocks.size={options['blocks']['size']}: takes a multiple of {unit} "
+            "(denoiser.patch * 2 ** (denoiser.levels - 1))"
+        )
+
+
+def _schedules(options: Options) -> Iterator[str]:
+    for kind in KINDS:
+        schedule = options["budget"]["finetune"][kind]
+        if late := [point for point in schedule["points"] if point > schedule["steps"]]:
+            where = f"budget.finetune.{kind}"
+            yield f"{where}.points={schedule['points']}: {late[0]} is beyond {where}.steps={schedule['steps']}"
+
+
+def _machine(options: Options) -> Iterator[str]:
+    trainer = options["strategy"]["trainer"]
+    if trainer["accelerator"] == "cpu" and trainer["precision"] in ("16-mixed", "16-true"):
+        yield (
+            f"strategy.trainer.precision={trainer['precision']}: a CPU takes 32-true or bf16-mixed; 16-mixed wants a GPU "
+            "(strategy=gpu)"
+        )
+
+
+def _login(options: Options) -> Iterator[str]:
+    logger = options["logger"]
+    if logger["wandb"] and logger["mode"] == "online" and not logged_in():
+        yield "logger.mode=online: nobody is logged in to W&B here: run `wandb login`, or export WANDB_API_KEY"
+
+
+def logged_in() -> bool:
+    """Whether W&B would find a key: in the environment, or where `wandb login` keeps it. W&B is not imported for it."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    places = [os.environ.get("NETRC", ""), "~/.netrc", "~/_netrc"]
+    for place in (Path(place).expanduser() for place in places if place):
+        try:
+            if netrc.netrc(str(place)).hosts.get(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _folders(options: Options) -> Iterator[str]:
+    for name, folder in options["paths"].items():
+        path = Path(folder).expanduser()
+        if path.exists() and not path.is_dir():
+            yield f"paths.{name}={folder}: takes a folder, this is a file"
+        elif not path.exists() and (reason := _forbidden(path)):
+            yield f"paths.{name}={folder}: this folder cannot be made here ({reason})"
+
+
+def _forbidden(path: Path) -> str | None:
+    """Why a folder cannot be made, None if it can: tried with another name beside it, which goes at once."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        Path(tempfile.mkdtemp(prefix=".weightgen-", dir=above)).rmdir()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
