@@ -16,11 +16,23 @@ APP_evaluate := evaluate
 FIND_CHROMIUM := for name in "$$WEIGHTGEN_CHROMIUM" chromium chromium-browser google-chrome google-chrome-stable; do \
   test -n "$$name" && command -v "$$name" >/dev/null && exit 0; done; exit 1
 
-.PHONY: help setup demo concepts dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+ifneq ($(EXP),demo)
+$(error make demo runs the recipe demo alone: make evaluate EXP=$(EXP))
+endif
+endif
+
+# Runs an app: $(call run,<app>,<options>). The command is shown, without a key that it holds.
+define run
+@echo $(BIN)/python -m experiments.$(1) $(2) | sed -E 's/api_key=[^ ]+/api_key=***/g'
+@$(BIN)/python -m experiments.$(1) $(2)
+endef
+
+.PHONY: help setup shell demo artifacts prune concepts dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z][a-z ]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z -]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([^:]+):[^#]*## /\1\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
 	@echo "  stages (EXP=<recipe> ARGS=\"<hydra overrides>\"; each builds what it needs and skips what is done):"
 	@echo "    $(STAGES)"
 	@echo "  recipes: $$(ls conf/experiment | sed 's/\.yaml//' | tr '\n' ' ')"
@@ -33,15 +45,18 @@ $(READY): pyproject.toml .ci/constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
 	@touch $@
 
+shell: setup ## a shell in which `python` is that of .venv (exit leaves it)
+	@. $(BIN)/activate && exec "$${SHELL:-/bin/sh}"
+
 demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
-	$(BIN)/python -m experiments.evaluate $(ARGS) experiment=demo
+	$(call run,evaluate,$(ARGS) experiment=demo)
 
 dashboard: setup ## the comparison on one page, in a browser without a network -> reports/dashboard/index.html (logger.mode=online: and a W&B report)
-	$(BIN)/python -m experiments.dashboard $(ARGS) experiment=$(EXP)
+	$(call run,dashboard,$(ARGS) experiment=$(EXP))
 
 bench: EXP := bench
 bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 and 256 px on a GPU)
-	$(BIN)/python -m experiments.bench $(ARGS) experiment=$(EXP)
+	$(call run,bench,$(ARGS) experiment=$(EXP))
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -66,16 +81,16 @@ lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 $(STAGES): setup
-	$(BIN)/python -m experiments.$(APP_$@) $(ARGS) experiment=$(EXP)
+	$(call run,$(APP_$@),$(ARGS) experiment=$(EXP))
 
 concepts: setup ## the prompts and their splits, collected where concepts=llm -> reports/<recipe>/concepts.csv
-	$(BIN)/python -m experiments.collect_concepts $(ARGS) experiment=$(EXP)
+	$(call run,collect_concepts,$(ARGS) experiment=$(EXP))
 
 sweep: setup ## a multirun: make sweep EXP=smoke ARGS="init=e2gan,mean,generated seed=0,1", or EXP=<a recipe that sweeps>
-	$(BIN)/python -m experiments.sweep -m $(ARGS) experiment=$(EXP)
+	$(call run,sweep,-m $(ARGS) experiment=$(EXP))
 
 study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
-	$(BIN)/python -m experiments.study $(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS)
+	$(call run,study,$(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS))
 
 record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> experiments/results (FORCE=1 overwrites)
 	$(BIN)/python -m experiments.studies record "$(STUDY)" "$(EXP)" $(if $(FORCE),--force)
@@ -83,5 +98,16 @@ record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> 
 studies: setup ## every study with its question and its state
 	$(BIN)/python -m experiments.studies list
 
-clean: ## remove logs and reports; artifacts stay (delete artifacts/ by hand to train anew)
-	rm -rf outputs multirun wandb reports .pytest_cache .ruff_cache
+artifacts: setup ## every artifact with its key, size and age (ARGS="toy demo": and which of these recipes use it)
+	@$(BIN)/python -m experiments.artifacts ls $(ARGS)
+
+prune: setup ## delete the artifacts that none of the recipes in ARGS uses: make prune ARGS="toy demo" lists, FORCE=1 deletes
+	@$(BIN)/python -m experiments.artifacts prune $(ARGS) $(if $(FORCE),--force)
+
+clean: ## remove logs and reports; artifacts, W&B runs that were never synced and journals of searches stay
+	rm -rf outputs multirun .pytest_cache .ruff_cache wandb/run-* wandb/latest-run wandb/debug*
+	@for run in wandb/offline-run-*; do if ls "$$run"/*.synced >/dev/null 2>&1; then rm -rf "$$run"; fi; done
+	@if test -d reports; then find reports -type f ! -name study.journal -delete; find reports -type d -empty -delete; fi
+	@if test -d wandb; then find wandb -type d -empty -delete; fi
+	@if test -d wandb; then echo "kept: runs that were never synced (wandb sync wandb/offline-run-*)"; fi
+	@if test -d reports; then echo "kept: journals of searches in reports/*/search"; fi

@@ -101,10 +101,10 @@ def test_submitit_goes_on_without_the_killed_and_requeues_the_preempted(smoke: R
 
 
 def test_a_failed_job_of_a_sweep_does_not_lose_the_others(smoke: Runs) -> None:
-    said = smoke("build_blocks", "-m", "zoo=99,5", *QUICK, check=False)
+    said = smoke("build_blocks", "-m", "concepts.unseen_factor=500,2", *QUICK, check=False)
     assert said.returncode == 1
     verdict = said.stderr[said.stderr.index("error: 1 of 2 jobs did not finish") :]
-    assert "zoo=99: choose 2 to 6" in verdict
+    assert "500 unseen_factor concepts asked for" in verdict
     assert len(finished(smoke.folder / "outputs/build_blocks-sweep", 1)) == 1
 
 

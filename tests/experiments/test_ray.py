@@ -29,7 +29,7 @@ def test_a_sweep_of_fine_tunes_passes(runs: Runs) -> None:
 
 
 def test_a_job_that_fails_is_named_and_loses_no_other(runs: Runs) -> None:
-    said = runs("train_base", *RAY, "budget.base.batch_size=4,-1", check=False)
+    said = runs("train_base", *RAY, "concepts.unseen_factor=2,500", check=False)
     assert said.returncode == 1
     assert "error: 1 of 2 jobs did not finish" in said.stderr
-    assert "batch_size=-1" in said.stderr.partition("did not finish")[2]
+    assert "500 unseen_factor concepts asked for" in said.stderr.partition("did not finish")[2]
