@@ -64,7 +64,7 @@ class Problem:
     def targets(self, concept: int) -> Tensor:
         return 255 - self.photos.roll(concept, -1)
 
-    def discriminator(self, name: str = "") -> nn.Module | None:
+    def discriminator(self) -> nn.Module | None:
         return seeded(SEED, self.cfg.discriminator) if self.budget.adversarial else None
 
     def adapted(self) -> nn.Module:
@@ -103,7 +103,7 @@ class Problem:
             FleetBatches(self.photos, targets, self.texts(len(targets)), self.budget.batch_size, SEED),
             on_leave=_finished,
             size=size,
-            discriminator=self.discriminator if self.budget.adversarial else None,
+            discriminator=self.discriminator(),
             **self.optimizers(),
             **self.schedule(),
         )

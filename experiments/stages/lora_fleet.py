@@ -97,7 +97,7 @@ def _module(pipeline: Pipeline, specs: Sequence[Spec], base: torch.nn.Module, si
         instantiate(budget.optimizer),
         leave,
         size=size,
-        discriminator=None if discriminator is None else lambda key: discriminator,
+        discriminator=discriminator,
         discriminator_optimizer=instantiate(budget.discriminator_optimizer),
         claim=lambda key: pipeline.store.claim(specs_by_key[key]),
         lora=own_start if lora.seeds == "own" else None,
@@ -130,7 +130,7 @@ class FleetProgress(pl.Callback):
     def __init__(self, fleet: FleetModule, label: str, row: int) -> None:
         self.bar = tqdm(
             desc=label,
-            total=sum(schedule.end for schedule in fleet.schedules),
+            total=fleet.total,
             initial=self.done(fleet),
             unit=" concept-steps",
             disable=None,
@@ -141,7 +141,7 @@ class FleetProgress(pl.Callback):
     @staticmethod
     def done(fleet: FleetModule) -> int:
         """Concept-steps that need no more doing, whoever did them."""
-        return sum(schedule.end for schedule in fleet.schedules) - fleet.remaining
+        return fleet.total - fleet.remaining
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: FleetModule, *args: Any) -> None:
         self.bar.update(self.done(module) - self.bar.n)

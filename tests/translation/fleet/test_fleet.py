@@ -34,7 +34,7 @@ def test_in_double_precision_it_is_the_same_after_long_training(monkeypatch):
         monkeypatch.setattr(f"weightgen.translation.{name}.to_signed", lambda x: x.double() / 127.5 - 1)
     doubled, single = copy.deepcopy(base()).double(), discriminator
     monkeypatch.setattr(here, "base", lambda: doubled)
-    monkeypatch.setattr(here, "discriminator", lambda name: single(name).double())
+    monkeypatch.setattr(here, "discriminator", lambda: single().double())
     photos, targets, tokens, mask = data()
     monkeypatch.setattr(here, "data", lambda: (photos, targets, tokens.double(), mask))
     monkeypatch.setattr(here, "ADAM", partial(torch.optim.Adam, lr=5e-3, betas=(0.5, 0.999)))
@@ -46,14 +46,6 @@ def test_in_double_precision_it_is_the_same_after_long_training(monkeypatch):
             torch.testing.assert_close(results[name].state[factor], weight, atol=1e-6, rtol=0, msg=factor)
 
 
-@pytest.mark.parametrize("form", ["grouped", "vmap"])  # loop is the CPU's default
-def test_every_form_of_the_discriminators_trains_the_same(form):
-    module, results = fleet(TWENTY, "ab", form=form)
-    assert module.stacked.grouped
-    run(module)
-    assert_solo(results, TWENTY, train="ab")
-
-
 def test_concepts_enter_late_and_leave_when_finished():
     steps = {"red": 4, "green": 9, "blue": 12}  # blue takes red's place
     module, results = fleet(steps, size=2)
@@ -61,7 +53,7 @@ def test_concepts_enter_late_and_leave_when_finished():
     sizes = []
     for step in FleetSteps(module):
         module.training_step(step, step)
-        sizes.append(len(module.roster.members))
+        sizes.append(len(module.members))
     assert sizes == [2] * 8 + [1] * 7 + [0]
     assert list(results) == ["red", "green", "blue"]
     assert_solo(results, steps)

@@ -12,9 +12,9 @@ import torch
 from fleet_cases import ADAM, NAMES, TWENTY, assert_solo, base, discriminator, fleet, run, spec, trainer
 
 from weightgen.errors import WeightgenError
-from weightgen.translation import UNetGenerator, inject_lora, lora_state
+from weightgen.translation import inject_lora, lora_state
 from weightgen.translation.fleet.batches import FleetBatches
-from weightgen.translation.fleet.stacked_discriminator import FORMS, StackedDiscriminator
+from weightgen.translation.fleet.discriminators import StackedDiscriminator
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
 
 
@@ -86,7 +86,7 @@ def test_out_of_memory_parks_half_and_changes_nothing():
     module.training_step(0, 0)
     room["concepts"] = 1
     run(module)
-    assert module.roster.size == 1
+    assert module.size == 1
     assert_solo(results, steps)
     room["concepts"] = 0
     with pytest.raises(torch.OutOfMemoryError):
@@ -108,7 +108,7 @@ def test_running_out_of_memory_between_the_two_updates_undoes_the_first(monkeypa
 
     monkeypatch.setattr(module_under_test, "generator_loss", once)
     run(module)
-    assert module.roster.size == 1
+    assert module.size == 1
     assert_solo(results, steps)
 
 
@@ -139,14 +139,16 @@ def test_concepts_may_start_from_their_own_factors():
     assert_solo(results, steps, train="ab", own=True)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_stacked_discriminators_equal_separate_ones_with_their_gradients(form):
-    singles = [discriminator(name) for name in NAMES]
-    stacked = StackedDiscriminator(singles[0], form)
+def test_stacked_discriminators_equal_separate_ones_with_their_gradients():
+    singles = [copy.deepcopy(discriminator()) for _ in NAMES]
+    for number, single in enumerate(singles):
+        for parameter in single.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    stacked = StackedDiscriminator(singles[0])
     rows = torch.stack([stacked.pack(single) for single in singles]).requires_grad_()
-    source, image = torch.rand(2, 6, 3, 16, 16) * 2 - 1
+    source, image = torch.rand(2, 3, 2, 3, 16, 16) * 2 - 1
     logits = stacked(rows, source, image)
-    expected = torch.cat([m(s, x) for m, s, x in zip(singles, source.split(2), image.split(2), strict=True)])
+    expected = torch.stack([m(s, x) for m, s, x in zip(singles, source, image, strict=True)])
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     (gradient,) = torch.autograd.grad(logits.square().sum(), rows)
     expected.square().sum().backward()
@@ -160,10 +162,6 @@ def test_refusals(monkeypatch):
         fleet(TWENTY, size=0)
     with pytest.raises(ValueError, match="steps"):
         fleet({"red": 0})
-    with pytest.raises(ValueError, match="unknown"):
-        fleet(TWENTY, form="other")
-    with pytest.raises(ValueError, match="vmap"):
-        StackedDiscriminator(UNetGenerator((4, 8)), "grouped")
     norm = copy.deepcopy(base())
     norm.extra = torch.nn.BatchNorm2d(3)
     batches = fleet(TWENTY)[0].batches

@@ -5,7 +5,7 @@ import torch
 
 from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state
 from weightgen.translation.lora import lora_parameters
-from weightgen.translation.stacked_lora import StackedLora
+from weightgen.translation.stacked_lora import StackedLora, low_rank_convolution
 
 RANKS = {"down": 2, "transformer": 2, "up": 2, "out": 2}
 
@@ -49,3 +49,11 @@ def test_wrong_factors_and_counts_are_refused() -> None:
     first = next(iter(factors))
     with pytest.raises(ValueError, match=first):
         stacked(images, tokens, mask, {n: f for n, f in factors.items() if n != first})
+
+
+def test_several_down_projections_are_the_same_as_a_loop_and_as_one_grouped_convolution() -> None:
+    layer = torch.nn.Conv2d(5, 7, 3, stride=2, padding=1)
+    x, a, b = torch.randn(6, 5, 8, 8), torch.randn(3, 2, 5, 3, 3), torch.randn(3, 7, 2, 1, 1)
+    loop, grouped = (low_rank_convolution(layer, x, a, b, grouped=kind) for kind in (False, True))
+    assert loop.shape == (6, 7, 4, 4)
+    torch.testing.assert_close(grouped, loop, atol=1e-4, rtol=1e-5)
