@@ -20,8 +20,8 @@ def guide(rate: float = 0.05, photos: int = 2) -> tuple[Guide, object, object]:
     """A guide, the function-space module that it shares base and layout with, and its batches."""
     module, batches = parts(30, photos)
     torch.manual_seed(1)
-    refiner = GuidedRefiner(64, module.layout.blocks, 8, width=16, layers=1, heads=2, hidden=8, rate=rate)
-    return Guide(refiner, module.stacked, module.layout, module.normalizer), module, batches
+    refiner = GuidedRefiner(64, module.through.layout.blocks, 8, width=16, layers=1, heads=2, hidden=8, rate=rate)
+    return Guide(refiner, module.through.stacked, module.through.layout, module.normalizer), module, batches
 
 
 def adapted() -> torch.nn.Module:

@@ -49,7 +49,7 @@ def parts(steps: int, photos: int = 2) -> tuple[FunctionSpaceModule, Batches]:
 
 def test_training_lowers_the_image_loss_and_leaves_the_base_alone() -> None:
     module, batches = parts(40)
-    before = {name: p.clone() for name, p in module.stacked.named_parameters()}
+    before = {name: p.clone() for name, p in module.through.stacked.named_parameters()}
     losses = []
 
     class Watch(pl.Callback):
@@ -58,7 +58,7 @@ def test_training_lowers_the_image_loss_and_leaves_the_base_alone() -> None:
 
     pl.Trainer(**TRAINER, callbacks=[Watch()]).fit(module, batches)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    assert all(torch.equal(p, before[name]) for name, p in module.stacked.named_parameters())
+    assert all(torch.equal(p, before[name]) for name, p in module.through.stacked.named_parameters())
     assert any(
         not torch.equal(a, b)
         for a, b in zip(module.averaged.parameters(), parts(1)[0].averaged.parameters(), strict=True)

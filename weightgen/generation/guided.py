@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, l1_loss
+from torch.nn.functional import gelu
 
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import TRAIN_TIMESTEPS
+from weightgen.generation.through_base import ThroughBase
 from weightgen.translation.stacked_lora import StackedLora
-from weightgen.translation.training import to_signed
 from weightgen.weights import BlockLayout, Normalizer
 
 FEATURES = 5  # of each weight: value, gradient, its sign, last round's gradient, last round's step
@@ -76,39 +76,15 @@ class GuidedRefiner(nn.Module):
         return self.log_rate(h).clamp(-4, 4).exp() * step
 
 
-class Guide(nn.Module):
-    """A refiner with the base and layout it works on: rounds for N concepts at once, one gradient a round.
-
-    A batch is a dict: source, target uint8 (N, m, 3, H, W); tokens (N, L, E); text_mask (N, L) bool.
-    """
+class Guide(ThroughBase):
+    """A refiner with the base and layout it works on: rounds for N concepts at once, one gradient a round."""
 
     def __init__(
         self, refiner: GuidedRefiner, stacked: StackedLora, layout: BlockLayout, normalizer: Normalizer
     ) -> None:
-        super().__init__()
+        super().__init__(stacked, layout)
         self.refiner = refiner
-        self.stacked = stacked
-        self.layout = layout
         self.normalizer = normalizer
-        self.register_buffer("valid", layout.valid(), persistent=False)
-
-    def loss(self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)) -> Tensor:
-        """blocks: (N, K, D) raw; the L1, in [-1, 1] units, of each concept's pairs `part` -> (N,)."""
-        source, target = batch["source"][:, part], batch["target"][:, part]
-        concepts, photos = source.shape[:2]
-        prompt = (batch[name].repeat_interleave(photos, 0) for name in ("tokens", "text_mask"))
-        fake = self.stacked(to_signed(source).flatten(0, 1), *prompt, self.layout.from_blocks(blocks))
-        error = l1_loss(fake, to_signed(target).flatten(0, 1), reduction="none")
-        return error.flatten(1).mean(1).unflatten(0, (concepts, photos)).mean(1)
-
-    def loss_and_gradient(
-        self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """Losses (N,) and d loss / d blocks of every concept at once (they share no weights): (N, K, D), 0 at padding."""
-        with torch.enable_grad():
-            leaf = blocks.detach().requires_grad_()
-            loss = self.loss(leaf, batch, part)
-            return loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
 
     def rounds(self, blocks: Tensor, batch: Mapping[str, Tensor], pairs: int, rounds: int) -> Iterator[Tensor]:
         """Yields raw blocks (N, K, D) after each of `rounds` rounds guided by the first `pairs` pairs.
