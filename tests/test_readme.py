@@ -12,6 +12,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from experiments.reports.comparison import TABLES
+from weightgen.evaluation.results import RESULT_COLUMNS
+
 ROOT = Path(__file__).resolve().parent.parent
 FRONT = ROOT / "README.md"
 ALL = sorted(
@@ -146,6 +149,13 @@ def test_every_page_is_one_link_away() -> None:
     index = RESULTS / "README.md"
     linked = {(RESULTS / link.split("#")[0]).resolve() for link in LINK.findall(index.read_text())}
     assert set(RECORDED) <= linked
+
+
+@pytest.mark.parametrize("table", ["results", *TABLES])
+def test_every_column_of_a_report_is_explained(table: str) -> None:
+    explained = set(SPAN.findall((ROOT / "weightgen" / "evaluation" / "README.md").read_text()))
+    columns = RESULT_COLUMNS if table == "results" else TABLES[table]
+    assert set(columns) - explained <= {"method", "rival", "target", "concept"}
 
 
 @pytest.mark.parametrize(("path", "words"), in_pages("make", "python"), ids=label)
