@@ -12,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from experiments.options.check import WITHOUT_DATA, check
 from experiments.reports.comparison import TABLES
 from weightgen.evaluation.results import RESULT_COLUMNS
 
@@ -30,7 +31,13 @@ PAGES = [path for path in ALL if path not in RECORDED]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
-PLACEHOLDERS = {"$HOME": "/home/me", "<hub id>": "owner/name", "<commit>": "abc123", "<a model it has>": "a-model"}
+PLACEHOLDERS = {
+    "$HOME": "/home/me",
+    "<hub id>": "owner/name",
+    "<commit>": "abc123",
+    "<a model it has>": "a-model",
+    "weights-inception-2015-12-05-6726825d.pth": str(FRONT),  # any file that is there
+}
 
 
 def name(path: Path) -> str:
@@ -82,14 +89,12 @@ def label(case: object) -> str:
 
 def app_calls(words: tuple[str, ...]) -> list[list[str]]:
     """[app, *arguments] of each `python -m experiments.<app>` that a command stands for."""
+    lines = [list(words)]
     if words[0] == "make":
         shown = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
         assert shown.returncode == 0, shown.stderr
-        lines = [
-            shlex.split(line) for line in shown.stdout.replace("\\\n", " ").splitlines() if "-m experiments." in line
-        ]
-    else:
-        lines = [list(words)]
+        printed = shown.stdout.replace("\\\n", " ").splitlines()
+        lines = [shlex.split(line) for line in printed if "-m experiments." in line and not line.startswith("echo ")]
     modules = [line[line.index("-m") + 1 :] for line in lines if "-m" in line]
     return [
         [module.removeprefix("experiments."), *rest] for module, *rest in modules if module.startswith("experiments.")
@@ -160,10 +165,11 @@ def test_every_column_of_a_report_is_explained(table: str) -> None:
 
 @pytest.mark.parametrize(("path", "words"), in_pages("make", "python"), ids=label)
 def test_every_command_composes(path: Path, words: tuple[str, ...], hydra: None) -> None:
-    """Make knows the target, the app is there, and Hydra takes the options as they stand."""
+    """Make knows the target, the app is there, and every option takes the value that it is given."""
     for app, *arguments in app_calls(words):
         assert (ROOT / "experiments" / f"{app}.py").exists(), f"{name(path)}: there is no app {app}"
-        compose("config", overrides(arguments))
+        cfg = compose("config", overrides(arguments))
+        check(cfg, required=app not in WITHOUT_DATA, together=False)  # a login or a disk is no README's fault
     for file in [part for word in words for part in word.split() if part.startswith("tests/")]:
         assert (ROOT / file).exists(), f"{name(path)}: there is no {file}"
 
