@@ -6,10 +6,10 @@ from experiments.command.app import app
 
 
 @app
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> object:
     from experiments.reports import evaluation  # torch and Lightning are imported to work, not to speak
 
-    evaluation.run(cfg)
+    return evaluation.run(cfg)
 
 
 if __name__ == "__main__":

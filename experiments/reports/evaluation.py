@@ -14,14 +14,18 @@ from experiments.reports.images import contact_sheet
 from experiments.reports.markdown import report
 from experiments.reports.runs import finished_rows, pipelines_of
 from experiments.reports.wandb_runs import publish_comparison
+from weightgen.evaluation.curves import mean
 from weightgen.evaluation.figures import curves_figure, novelty_figure
 from weightgen.evaluation.methods import OURS
 from weightgen.files import write_text
 
 
-def run(cfg: DictConfig) -> None:
-    """What `evaluate` does."""
-    evaluation(pipelines_of(cfg))
+def run(cfg: DictConfig) -> dict[str, float | None]:
+    """What `evaluate` does; -> what a sweep's table says of it: scores of our method, means over bases and splits."""
+    comparison = evaluation(pipelines_of(cfg))
+    rows = [row for row in comparison.summary if row["method"] == OURS]
+    scores = ("gap_closed", "fid_end", "l1_end") if rows else ()
+    return {score: mean((row[score] for row in rows), score.split("_")[0]) for score in scores}
 
 
 def evaluation(pipelines: Sequence[Pipeline]) -> Comparison:

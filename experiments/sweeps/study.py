@@ -20,15 +20,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.app import CONF, explain
 from experiments.pipeline.build import Pipeline
+from experiments.reports.console import print_table
 from experiments.reports.gather import needs
 from experiments.reports.runs import finished_rows, pipelines_of, run_specs
 from experiments.sweeps.jobs import withdraw
 from experiments.sweeps.study_report import PLAN, file_name, gather
 from weightgen.errors import WeightgenError
-from weightgen.evaluation.results import write_results
+from weightgen.evaluation.results import read_numbers, write_results
 from weightgen.files import write_json
 
 log = logging.getLogger(__name__)
+SHOWN = {
+    "value": "value",
+    "split": "split",
+    "method": "method",
+    "gap_closed": "gap closed",
+    "gap_closed_low": "low",
+    "gap_closed_high": "high",
+    "fid_start": "FID at 0",
+    "fid_end": "FID at end",
+}  # of table.csv, on the console
 # Where things lie and who watches: no part of a result, nor of the command that repeats it.
 IRRELEVANT = ("strategy.workers", "study", "experiment")
 
@@ -68,8 +79,13 @@ class Plan(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         study = config.get("study")
-        if study is not None and not (study_folder(config) / "table.csv").exists():
+        if study is None:
+            return
+        folder = study_folder(config)
+        if not (folder / "table.csv").exists():
             _stop(f"study {study.name}: no value of {study.axis} could be run")
+        print_table(f"{study.name}: gap closed", SHOWN | {"value": study.axis}, read_numbers(folder / "table.csv"))
+        print(f"table, figure and reading: {folder}/README.md", flush=True)
 
 
 def _stop(message: str) -> None:

@@ -10,9 +10,15 @@ from weightgen.errors import DataError
 from weightgen.files import write_rows
 
 Table = list[dict[str, Any]]
-TEXT = frozenset(
-    ["base", "split", "method", "rival", "point", "metric", "target", "concept", "nearest", "prompt"]
-)  # columns that are never numbers, whatever a concept is called
+
+
+def columns(names: str) -> tuple[str, ...]:
+    """The columns of a table, from their names with spaces between."""
+    return tuple(names.split())
+
+
+# Columns that are never numbers, whatever a concept is called.
+TEXT = frozenset(columns("base split method rival point metric target concept nearest prompt experiment axis value"))
 
 
 class ResultRow(TypedDict):
@@ -43,11 +49,6 @@ class ResultRow(TypedDict):
 
 _TYPES = dict(ResultRow.__annotations__)
 RESULT_COLUMNS = tuple(_TYPES)
-
-
-def columns(names: str) -> tuple[str, ...]:
-    """The columns of a table, from their names with spaces between."""
-    return tuple(names.split())
 
 
 def write_results(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -28,7 +28,7 @@ function drawTiles() {
   const win = rival(view.recipe.wins, { rival: "e2gan", point: "start", metric: "l1" });
   if (win) tile("Wins over E2GAN at step 0", percent(win.win_rate), `[${percent(win.win_rate_low)}, ${percent(win.win_rate_high)}]`, `L1 on ${win.pairs} pairs of ${win.concepts} concepts; sign test p ${figures(win.p_value, 2)}.`);
   const race = rival(view.recipe.races, { target: "e2gan", method: ours ? ours.method : null });
-  if (race) tile("Speed-up to E2GAN's last FID", `${figures(race.speedup, 2)}×`, `[${figures(race.speedup_low, 2)}, ${figures(race.speedup_high, 2)}]`, `${race.never_reached} of ${race.runs} runs never get there.`);
+  if (race) tile("Speed-up to E2GAN's last FID", known(race.speedup) ? `${figures(race.speedup, 2)}×` : "never", `[${figures(race.speedup_low, 2)}, ${figures(race.speedup_high, 2)}]`, `${race.never_reached} of ${race.runs} runs never get there.`);
   find("#tiles").replaceChildren(...tiles);
 }
 
@@ -124,10 +124,10 @@ function drawRaces() {
     { key: "method", label: "method", text: true, of: (r) => method(r.method).label, show: (r) => named(r.method) },
     ...targets.flatMap((t) => [
       { key: `${t} seconds_to_target`, label: `seconds to the last FID of ${brief(method(t))}`, show: (r) => duration(r[`${t} seconds_to_target`]) },
-      { key: `${t} speedup`, label: "speed-up over it", show: (r) => (value(r[`${t} speedup_high`]) === 0 ? "–" : interval(r, `${t} speedup`, (v) => (value(v) ? `${figures(v, 2)}×` : "0"))) },
+      { key: `${t} speedup`, label: "speed-up over it", show: (r) => (value(r[`${t} speedup_high`]) === 0 ? "–" : interval(r, `${t} speedup`, (v) => (!known(v) ? "never" : value(v) ? `${figures(v, 2)}×` : "0"))) },
       { key: `${t} never_reached`, label: "runs that never get there", show: (r) => (known(r[`${t} runs`]) ? `${r[`${t} never_reached`]} of ${r[`${t} runs`]}` : "–") }]),
   ], rows, sorts.races, oursRow) : null);
-  about("races", "Median seconds of training until the FID is as low as the target's last one on the same concept and seed, at the points that were measured; speed-up over the target's own time, a run that never gets there counting as 0, with its 95 % bootstrap interval.");
+  about("races", "Median seconds of training until the FID is as low as the target's last one on the same concept and seed, at the points that were measured; speed-up over the target's own time, a run that never gets there counting as 0, with its 95 % bootstrap interval; “never” where the middle run does not get there.");
 }
 
 function drawCost() {
