@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from weightgen.evaluation.curves import Group, Point
+from weightgen.evaluation.curves import METRICS, Group, Point
 from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, START, colour, label, ordered, ours
 from weightgen.files import replacing
 
@@ -195,7 +195,7 @@ def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def sweep_figure(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], path: str | Path) -> None:
-    """A line per job of a sweep, a panel per score; a job without a score has no dot.
+    """A line per job of a sweep, a panel per score, the best filled; a job without a score has no dot.
 
     names: what each job was asked for; scores: score -> its value of each job, lower is better.
     """
@@ -203,10 +203,9 @@ def sweep_figure(names: Sequence[str], scores: Mapping[str, Sequence[float | Non
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for panel, (score, values) in zip(panels, scores.items(), strict=True):
         known = [(value, place) for place, value in enumerate(values) if value is not None]
-        panel.plot(*zip(*known, strict=True), "o", color=INK, markersize=6)
-        best = min(known)
-        panel.plot(*best, "o", color=colour("generated"), markersize=8)
-        panel.set_xlabel(f"{score}, lower is better")
+        panel.plot(*zip(*known, strict=True), "o", markeredgecolor=INK, markerfacecolor="white", markersize=7)
+        panel.plot(*min(known), "o", color=INK, markersize=7)
+        panel.set_xlabel(f"{score.upper() if score in METRICS else score}, lower is better; filled: the best")
         panel.set_yticks(range(len(names)), names, fontsize=9)
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.grid(True, color=_FAINT, linewidth=0.7)
