@@ -9,38 +9,20 @@ from pathlib import Path
 from experiments.reports.stages import StageNode
 from weightgen.artifacts import Spec
 from weightgen.errors import DataError
-from weightgen.evaluation.comparisons import (
-    RACE_COLUMNS,
-    SUMMARY_COLUMNS,
-    WIN_COLUMNS,
-    per_concept,
-    races,
-    summarize,
-    wins,
-)
-from weightgen.evaluation.cost import COST_COLUMNS
+from weightgen.evaluation import comparisons, cost, novelty
 from weightgen.evaluation.curves import METRICS, Group, band, collect
 from weightgen.evaluation.methods import FROM_PAIRS, ordered
-from weightgen.evaluation.novelty import NOVELTY_COLUMNS
-from weightgen.evaluation.results import (
-    ResultRow,
-    Table,
-    columns,
-    read_numbers,
-    read_results,
-    write_results,
-    write_table,
-)
+from weightgen.evaluation.results import ResultRow, Table, columns, read_numbers, read_results, write_results, write_table
 
 TABLES = {  # table -> columns of its CSV file
-    "summary": SUMMARY_COLUMNS,
-    "races": RACE_COLUMNS,
-    "wins": WIN_COLUMNS,
-    "wins_from_pairs": WIN_COLUMNS,
-    "novelty": ("base", "split", "seed", *NOVELTY_COLUMNS, "fid_start", "l1_start", "weight_error"),
+    "summary": comparisons.SUMMARY_COLUMNS,
+    "races": comparisons.RACE_COLUMNS,
+    "wins": comparisons.WIN_COLUMNS,
+    "wins_from_pairs": comparisons.WIN_COLUMNS,
+    "novelty": ("base", "split", "seed", *novelty.NOVELTY_COLUMNS, "fid_start", "l1_start", "weight_error"),
     "cost": (
         *columns("base split target"),
-        *COST_COLUMNS,
+        *cost.COST_COLUMNS,
         *columns("pairs_seconds base_seconds zoo_seconds denoiser_seconds guide_seconds"),
     ),
 }
@@ -143,17 +125,17 @@ def compare(recipe: str, rows: list[ResultRow]) -> Comparison:
     return Comparison(
         recipe,
         rows,
-        summary=summarize(groups),
-        races=races(groups),
-        wins=wins(groups),
-        wins_from_pairs=[row for method in FROM_PAIRS if method in present for row in wins(groups, method)],
+        summary=comparisons.summarize(groups),
+        races=comparisons.races(groups),
+        wins=comparisons.wins(groups),
+        wins_from_pairs=[row for method in FROM_PAIRS if method in present for row in comparisons.wins(groups, method)],
         curves=[
             {"base": base, "split": split, "method": method, "metric": metric, "points": band(runs, metric)}
             for (base, split), methods in groups.items()
             for method, runs in methods.items()
             for metric in metrics(rows)
         ],
-        per_concept=per_concept(groups),
+        per_concept=comparisons.per_concept(groups),
     )
 
 

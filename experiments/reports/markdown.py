@@ -2,13 +2,16 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.reports.comparison import Comparison
 from weightgen.evaluation.methods import OURS, label
 from weightgen.evaluation.results import Table
 
+Row = Mapping[str, Any]
+Cell = Callable[[Row], str]
+Columns = Mapping[str, Cell]  # heading -> what stands below it
 SUMMARY_NOTES = """\
 - FID is computed with the feature set named above. Unless that is `inception`, it is not comparable with
   published FIDs, only within this report. Means over (concept, seed): FID geometric, L1 arithmetic.
@@ -29,15 +32,15 @@ def report(comparison: Comparison, figures: Mapping[str, str]) -> str:
     parts = [f"# weightgen: {comparison.recipe}", _provenance(comparison)]
     for base, split in comparison.groups:
         chosen = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
-        parts += [f"## {words(split)} (base: {base})", _summary(chosen)]
+        parts += [f"## {words(split)} (base: {base})", render(SUMMARY, chosen)]
     parts += [SUMMARY_NOTES.rstrip(), *(f"![{caption}]({source})" for caption, source in figures.items())]
     if comparison.wins:
         title = f"## {label(comparison.wins[0]['method'])} against each rival"
-        parts += [title, _wins(comparison.wins), WIN_NOTES]
+        parts += [title, render(WINS, comparison.wins), WIN_NOTES]
     if comparison.novelty:
-        parts += ["## Novelty of the generated weights", _novelty(comparison.novelty), NOVELTY_NOTES]
+        parts += ["## Novelty of the generated weights", render(NOVELTY, medians(comparison.novelty)), NOVELTY_NOTES]
     if comparison.cost:
-        parts += ["## When the fixed cost pays", _cost(comparison.cost)]
+        parts += ["## When the fixed cost pays", render(COST, comparison.cost)]
     if comparison.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in comparison.notes)]
     if comparison.config:
@@ -50,6 +53,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [["---"] + ["---:"] * (len(header) - 1)]
     body = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in [list(header), *lines, *body])
+
+
+def render(columns: Columns, rows: Iterable[Row]) -> str:
+    """A Markdown table with these columns."""
+    return markdown_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
 
 
 def number(value: float | int | None, pattern: str = ".2f", missing: str = "–") -> str:
@@ -84,71 +92,69 @@ def _provenance(comparison: Comparison) -> str:
     )
 
 
-def _summary(summary: Table) -> str:
-    header = ("method", "FID start", "FID end", "L1 start", "L1 end", "gap closed (L1)", "gap closed (log FID)")
-    body = []
-    for row in summary:
-        raced = row["never_reached"] is not None
-        cells = (
-            method_cell(row["method"], row["method"] == OURS),
-            number(row["fid_start"], ".4g"),
-            number(row["fid_end"], ".4g"),
-            number(row["l1_start"], ".4f"),
-            number(row["l1_end"], ".4f"),
-            estimate(row, "gap_closed"),
-            number(row["gap_closed_fid"]),
-            number(row["seconds"], ".1f"),
-            number(row["seconds_to_target"], ".1f", missing="never" if raced else "–"),
-            f"{number(row['speedup'], '.1f')}x" if row["speedup"] is not None else "–",
-            str(row["never_reached"]) if raced else "–",
-        )
-        body.append(cells)
-    return markdown_table((*header, "seconds", "to target (s)", "speed-up", "never"), body)
+def shown(key: str, pattern: str = ".2f") -> Cell:
+    """The cell of a number."""
+    return lambda row: number(row[key], pattern)
 
 
-def _wins(wins: Table) -> str:
-    header = ("rival", "base", "split", "at", "metric", "win rate", "ours / rival", "sign test p", "concepts")
-    return markdown_table(
-        header,
-        [
-            (
-                label(row["rival"]),
-                row["base"],
-                words(row["split"]),
-                words(row["point"]),
-                row["metric"],
-                estimate(row, "win_rate"),
-                estimate(row, "ratio"),
-                number(row["p_value"], ".3g"),
-                str(row["concepts"]),
-            )
-            for row in wins
-        ],
-    )
+def to_target(row: Row) -> str:
+    """Seconds to pix2pix's last FID; "never" where the middle run does not get there."""
+    return number(row["seconds_to_target"], ".1f", "–" if row["never_reached"] is None else "never")
 
 
-def _novelty(novelty: Table) -> str:
-    header = ("method", "concepts", "to nearest", "to best interpolation", "to the mean", "train to train")
-    columns = ("nearest_distance", "interpolation_distance", "mean_distance", "train_distance")
-    body = []
+def pays_from(row: Row) -> str:
+    concepts = row["break_even_concepts"]
+    return "never" if math.isinf(concepts) else str(math.ceil(concepts))
+
+
+def medians(novelty: Table) -> Table:
+    """One row per method: the medians of its distances."""
+    table = []
     for method in dict.fromkeys(row["method"] for row in novelty):
         chosen = [row for row in novelty if row["method"] == method]
-        medians = [number(statistics.median([row[column] for row in chosen])) for column in columns]
-        body.append((label(method), str(len(chosen)), *medians))
-    return markdown_table(header, body)
+        middle = {column: statistics.median([row[column] for row in chosen]) for column in DISTANCES}
+        table.append({"method": method, "concepts": len(chosen)} | middle)
+    return table
 
 
-def _cost(cost: Table) -> str:
-    header = ("rival", "rival once (s)", "rival each (s)", "ours once (s)", "ours each (s)", "pays from concept")
-    body = [
-        (
-            label(row["rival"]),
-            number(row["rival_fixed_seconds"], ".0f"),
-            number(row["rival_seconds_per_concept"], ".1f"),
-            number(row["fixed_seconds"], ".0f"),
-            number(row["seconds_per_concept"], ".1f"),
-            "never" if math.isinf(row["break_even_concepts"]) else str(math.ceil(row["break_even_concepts"])),
-        )
-        for row in cost
-    ]
-    return markdown_table(header, body)
+DISTANCES = ("nearest_distance", "interpolation_distance", "mean_distance", "train_distance")
+SUMMARY: Columns = {
+    "method": lambda row: method_cell(row["method"], row["method"] == OURS),
+    "FID start": shown("fid_start", ".4g"),
+    "FID end": shown("fid_end", ".4g"),
+    "L1 start": shown("l1_start", ".4f"),
+    "L1 end": shown("l1_end", ".4f"),
+    "gap closed (L1)": lambda row: estimate(row, "gap_closed"),
+    "gap closed (log FID)": shown("gap_closed_fid"),
+    "seconds": shown("seconds", ".1f"),
+    "to target (s)": to_target,
+    "speed-up": lambda row: "–" if row["speedup"] is None else f"{number(row['speedup'], '.1f')}x",
+    "never": shown("never_reached", "d"),
+}
+WINS: Columns = {
+    "rival": lambda row: label(row["rival"]),
+    "base": lambda row: row["base"],
+    "split": lambda row: words(row["split"]),
+    "at": lambda row: words(row["point"]),
+    "metric": lambda row: row["metric"],
+    "win rate": lambda row: estimate(row, "win_rate"),
+    "ours / rival": lambda row: estimate(row, "ratio"),
+    "sign test p": shown("p_value", ".3g"),
+    "concepts": shown("concepts", "d"),
+}
+NOVELTY: Columns = {
+    "method": lambda row: label(row["method"]),
+    "concepts": shown("concepts", "d"),
+    "to nearest": shown("nearest_distance"),
+    "to best interpolation": shown("interpolation_distance"),
+    "to the mean": shown("mean_distance"),
+    "train to train": shown("train_distance"),
+}
+COST: Columns = {
+    "rival": lambda row: label(row["rival"]),
+    "rival once (s)": shown("rival_fixed_seconds", ".0f"),
+    "rival each (s)": shown("rival_seconds_per_concept", ".1f"),
+    "ours once (s)": shown("fixed_seconds", ".0f"),
+    "ours each (s)": shown("seconds_per_concept", ".1f"),
+    "pays from concept": pays_from,
+}

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from experiments.reports.markdown import estimate, markdown_table, method_cell, number, words
+from experiments.reports.markdown import Columns, estimate, method_cell, number, render, shown, words
 from weightgen.evaluation.comparisons import gap_difference
 from weightgen.evaluation.curves import Groups
 from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START, label, ordered, ours
@@ -110,24 +110,18 @@ def _difference(runs: dict[str, Groups], best: dict[str, Any], worst: dict[str, 
 
 
 def _markdown(table: Table, plan: dict[str, Any]) -> str:
-    header = [plan["axis"], "base", "split", "method", "gap closed (L1)", "gap closed (log FID)"]
-    header += ["FID start", "L1 start", "generation (s)", "denoiser (s)", "blocks"]
-    header += ["FID end", "seconds"] if plan["finetune"] else []
-    body = []
-    for row in table:
-        cells = [
-            row["value"],
-            row["base"],
-            words(row["split"]),
-            method_cell(row["method"], bool(ours(row["method"]))),
-            estimate(row, "gap_closed"),
-            number(row["gap_closed_fid"]),
-            number(row["fid_start"], ".4g"),
-            number(row["l1_start"], ".4f"),
-            number(row["generation_seconds"], ".3f"),
-            number(row["denoiser_seconds"], ".0f"),
-            number(row["blocks"], "d"),
-        ]
-        ends = [number(row["fid_end"], ".4g"), number(row["seconds"], ".1f")] if plan["finetune"] else []
-        body.append(cells + ends)
-    return markdown_table(header, body)
+    columns: Columns = {
+        plan["axis"]: lambda row: row["value"],
+        "base": lambda row: row["base"],
+        "split": lambda row: words(row["split"]),
+        "method": lambda row: method_cell(row["method"], bool(ours(row["method"]))),
+        "gap closed (L1)": lambda row: estimate(row, "gap_closed"),
+        "gap closed (log FID)": shown("gap_closed_fid"),
+        "FID start": shown("fid_start", ".4g"),
+        "L1 start": shown("l1_start", ".4f"),
+        "generation (s)": shown("generation_seconds", ".3f"),
+        "denoiser (s)": shown("denoiser_seconds", ".0f"),
+        "blocks": shown("blocks", "d"),
+    }
+    ends: Columns = {"FID end": shown("fid_end", ".4g"), "seconds": shown("seconds", ".1f")}
+    return render({**columns, **ends} if plan["finetune"] else columns, table)

@@ -38,28 +38,18 @@ def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
     table = []
     for (base, split), methods in groups.items():
         for method, runs in methods.items():
-            start, end = [run.start for run in runs.values()], [run.end for run in runs.values()]
+            rows = {"start": [run.start for run in runs.values()], "end": [run.end for run in runs.values()]}
             closed, low, high = gap_closed(methods, method, lambda row: row["l1"], bootstrap, seed)
             figures = race(runs, methods.get(FROM_SCRATCH, {}), bootstrap=0)
-            row = {
-                "base": base,
-                "split": split,
-                "method": method,
-                "concepts": len({concept for concept, _ in runs}),
-                "seeds": len({seed for _, seed in runs}),
-                "fid_start": mean((row["fid"] for row in start), "fid"),
-                "fid_end": mean((row["fid"] for row in end), "fid"),
-                "l1_start": mean((row["l1"] for row in start), "l1"),
-                "l1_end": mean((row["l1"] for row in end), "l1"),
-                "gap_closed": closed,
-                "gap_closed_low": low,
-                "gap_closed_high": high,
-                "gap_closed_fid": gap_closed(methods, method, log_fid, bootstrap=0)[0],
-                "seconds": statistics.fmean(row["train_seconds"] for row in end),
-                "seconds_to_target": figures["seconds_to_target"],
-                "speedup": figures["speedup"],
-                "never_reached": figures["never_reached"],
-            }
+            row = {"base": base, "split": split, "method": method}
+            row["concepts"], row["seeds"] = (len(set(names)) for names in zip(*runs, strict=True))
+            for metric in ("fid", "l1"):
+                for when, scores in rows.items():
+                    row[f"{metric}_{when}"] = mean((score[metric] for score in scores), metric)
+            row |= {"gap_closed": closed, "gap_closed_low": low, "gap_closed_high": high}
+            row["gap_closed_fid"] = gap_closed(methods, method, log_fid, bootstrap=0)[0]
+            row["seconds"] = statistics.fmean(score["train_seconds"] for score in rows["end"])
+            row |= {name: figures[name] for name in ("seconds_to_target", "speedup", "never_reached")}
             table.append(row)
     return table
 
