@@ -7,7 +7,7 @@ import pytest
 import torch
 from bench_cases import CPU, configured, fake, tiny
 
-import experiments.bench as bench
+import experiments.benchmarks.suite as bench
 from experiments.benchmarks.problem import Setting
 from experiments.benchmarks.report import readme, verdict
 from experiments.benchmarks.runner import COLUMNS, Contest, Result, Side, Stopwatch, measure

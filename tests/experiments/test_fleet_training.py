@@ -122,9 +122,9 @@ def trained_steps(monkeypatch) -> list[int]:
     """Grows by how many concepts each fleet step trains."""
     counts, update = [], FleetModule._update
 
-    def counting(self, members, rows):
+    def counting(self, members):
         counts.append(len(members))
-        return update(self, members, rows)
+        return update(self, members)
 
     monkeypatch.setattr(FleetModule, "_update", counting)
     return counts
