@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from weightgen.batches import Batches, Pairs, Texts, concept_batches, pair_batches
+from weightgen.errors import WeightgenError
 
 PHOTOS, CONCEPTS = 5, 3
 SOURCES = torch.arange(PHOTOS, dtype=torch.uint8)[:, None, None, None].expand(PHOTOS, 3, 2, 2)
@@ -101,14 +102,24 @@ def test_each_epoch_visits_each_concepts_own_pairs_once():
 def test_batches_of_concepts_pair_photos_of_unequal_sets_and_favour_none():
     own = torch.arange(3.0)[:, None, None].expand(3, 2, 2)
     counts: Counter[int] = Counter()
-    for batch in concept_batches(OWN_PAIRS, TEXTS, own, concepts=3, photos=30, steps=100):
+    for batch in concept_batches(OWN_PAIRS, TEXTS, own, concepts=3, photos=1, steps=300):
         assert value(batch["target"]) == [v + 100 for v in value(batch["source"])]
         concepts = batch["own"][:, 0, 0].int().tolist()
         assert [v // 10 for v in value(batch["source"][:, 0])] == concepts
         counts.update(value(batch["source"]))
     for c, n in enumerate(COUNTS):
         for p in range(n):
-            assert abs(counts[10 * c + p] - 3000 / n) < 5 * (3000 / n) ** 0.5 + 1  # 5 deviations
+            assert abs(counts[10 * c + p] - 300 / n) < 5 * (300 / n) ** 0.5 + 1  # 5 deviations
+
+
+def test_no_pair_of_a_concept_is_twice_in_a_batch():
+    """So pairs that guide a refiner and pairs that judge it never overlap."""
+    pairs = Pairs(SOURCES, TARGETS)
+    for batch in concept_batches(pairs, TEXTS, torch.zeros(3, 2, 2), concepts=2, photos=PHOTOS, steps=20):
+        for row in batch["source"]:
+            assert sorted(value(row)) == list(range(PHOTOS))
+    with pytest.raises(WeightgenError, match=r"6 pairs of each concept, and one has 5: raise photos\.train"):
+        concept_batches(pairs, TEXTS, torch.zeros(3, 2, 2), concepts=2, photos=PHOTOS + 1)
 
 
 @pytest.mark.parametrize("kind", ["pairs", "concepts"])

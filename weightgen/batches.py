@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from weightgen.rng import seeded
+from weightgen.errors import WeightgenError
+from weightgen.rng import stream
 
 Batch = dict[str, Tensor]
 
@@ -86,14 +87,13 @@ class Shuffled:
 
     def _order(self, epoch: int) -> Tensor:
         if self._epoch is None or self._epoch[0] != epoch:
-            noise = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self._epoch = epoch, torch.randperm(self.total, generator=noise)
+            self._epoch = epoch, torch.randperm(self.total, generator=stream(self.seed, "pairs/order", epoch))
         return self._epoch[1]
 
 
 def text_noise(seed: int, step: int) -> torch.Generator:
     """What a batch of pairs draws its texts from."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step + 500_009)
+    return stream(seed, "pairs/texts", step)
 
 
 def pair_batches(pairs: Pairs, texts: Texts, size: int, seed: int = 0, steps: int | None = None) -> Batches:
@@ -117,21 +117,25 @@ def pair_batches(pairs: Pairs, texts: Texts, size: int, seed: int = 0, steps: in
 def concept_batches(
     pairs: Pairs, texts: Texts, own: Tensor, concepts: int, photos: int, seed: int = 0, steps: int | None = None
 ) -> Batches:
-    """Batches of `concepts` concepts with `photos` pairs of each.
+    """Batches of `concepts` concepts with `photos` different pairs of each.
 
     own: (C, K, D), each concept's weights. A batch: source, target uint8 (n, m, 3, H, W); tokens (n, L, E);
-    text_mask (n, L); own (n, K, D).
+    text_mask (n, L); own (n, K, D). Raises WeightgenError if a concept has fewer pairs.
     """
-    counts = torch.tensor(pairs.counts)
+    counts = pairs.counts
+    if min(counts) < photos:
+        raise WeightgenError(
+            f"a batch has {photos} pairs of each concept, and one has {min(counts)}: raise photos.train"
+        )
 
     def draw(step: int) -> Batch:
-        noise = seeded(seed, step)
-        chosen = torch.randperm(len(counts), generator=noise)[:concepts]
-        have = counts[chosen]
-        # of unequal counts: the remainder of a number so large that no photo is favoured
-        high = int(have[0]) if (have == have[0]).all() else 2**48
-        numbers = torch.randint(high, (len(chosen), photos), generator=noise) % have[:, None]
+        chosen = torch.randperm(len(counts), generator=stream(seed, "concepts/choice", step))[:concepts]
+        noise = stream(seed, "concepts/photos", step)
         rows = chosen.tolist()
-        return pairs.taken(rows, list(numbers)) | texts.drawn(rows, noise) | {"own": own[chosen]}
+        # without replacement: of a concept's photos in a batch, some guide and others judge
+        numbers = [torch.randperm(counts[c], generator=noise)[:photos] for c in rows]
+        return (
+            pairs.taken(rows, numbers) | texts.drawn(rows, stream(seed, "concepts/texts", step)) | {"own": own[chosen]}
+        )
 
     return Batches(draw, steps)

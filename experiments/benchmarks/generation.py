@@ -13,6 +13,7 @@ from experiments.pipeline.graph import plain
 from experiments.pipeline.load import seeded
 from weightgen.diffusion.sampler import Sampler, make_scheduler, to_x0
 from weightgen.generation.generator import BlockGenerator
+from weightgen.rng import stream
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation import LoraSpec, inject_lora, load_lora_state, lora_state
 from weightgen.weights import BlockLayout, Normalizer
@@ -125,10 +126,10 @@ def _autocast(generate: BlockGenerator, text: TextFeatures, device: torch.device
 
 
 def _text(concepts: int, device: torch.device) -> TextFeatures:
-    noise = torch.Generator().manual_seed(SEED)
+    noise = stream(SEED, "bench/text")
     tokens = torch.randn(concepts, TOKENS, TEXT_DIM, generator=noise)
     return TextFeatures(tokens, torch.ones(concepts, TOKENS, dtype=torch.bool), tokens.mean(1)).to(device)
 
 
 def _noise() -> torch.Generator:
-    return torch.Generator().manual_seed(SEED)
+    return stream(SEED, "bench/noise")

@@ -16,6 +16,7 @@ from experiments.benchmarks.runner import Stopwatch
 from experiments.pipeline.load import lora_spec, seeded
 from weightgen.batches import Batches, Pairs, Texts, pair_batches
 from weightgen.errors import WeightgenError
+from weightgen.rng import stream
 from weightgen.translation import TranslatorModule, inject_lora
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
@@ -55,7 +56,7 @@ class Problem:
 
     def __init__(self, cfg: DictConfig, size: int) -> None:
         self.cfg, self.size, self.budget = cfg, size, cfg.budget.lora
-        noise = torch.Generator().manual_seed(SEED)
+        noise = stream(SEED, "bench/photos")
         shape = cfg.bench.photos, 3, size, size
         self.photos = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
         self.tokens = torch.randn(1, TOKENS, TEXT_DIM, generator=noise)

@@ -18,6 +18,7 @@ from weightgen.data.concepts.sources import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.metrics import ImageMetrics, Reference
 from weightgen.files import save_tensors
+from weightgen.rng import drawing_from, stream
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec
 from weightgen.weights import BlockLayout, Normalizer, Zoo
@@ -69,7 +70,7 @@ def training_pairs(pipeline: Pipeline, concept: Concept, seed: int) -> tuple[Ten
     have, wanted = len(photos["train"]), pipeline.cfg.pairs
     if wanted is not None and wanted > have:
         raise WeightgenError(f"pairs={wanted}: {concept.name} has {have}; lower it, or raise photos.train")
-    order = torch.randperm(have, generator=torch.Generator().manual_seed(seed))[:wanted]
+    order = torch.randperm(have, generator=stream(seed, "finetune/pairs"))[:wanted]
     return photos["train"][order], targets["train"][order]
 
 
@@ -107,9 +108,8 @@ def concept_texts(pipeline: Pipeline, concepts: list[Concept]) -> tuple[TextFeat
 
 
 def seeded(seed: int, make: Any, **arguments: Any) -> Any:
-    """An object of a config node whose random weights are a function of `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """An object of a config node whose random weights are a function of `seed` and of which class it is."""
+    with drawing_from(seed, f"weights/{make._target_.rpartition('.')[2]}"):
         return instantiate(make, **arguments)
 
 

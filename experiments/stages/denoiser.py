@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
@@ -36,6 +35,7 @@ from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.curves import mean
 from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator
+from weightgen.rng import stream
 from weightgen.slices import spread
 from weightgen.translation import inject_lora, load_lora_state
 from weightgen.translation.training import translate
@@ -106,7 +106,7 @@ def show(
     """Images and scores of generated translators for a few TRAIN concepts: says whether the denoiser learned its own zoo."""
     model = inject_lora(load_base(pipeline, pipeline.store.require(find(spec, "base"))), lora_spec(pipeline.cfg))
     text = text_features(pipeline, [concept.prompt for concept in concepts])
-    states = generate.layout.from_blocks(generate(text, torch.Generator().manual_seed(0)))
+    states = generate.layout.from_blocks(generate(text, stream(0, "denoiser/shown")))
     scores = []
     for i, concept in enumerate(concepts):
         load_lora_state(model, {name: weights[i] for name, weights in states.items()})

@@ -30,6 +30,7 @@ from weightgen.generation.generator import WeightGenerator
 from weightgen.generation.guided import Guide
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.inits.base import WeightSpace
+from weightgen.rng import stream
 from weightgen.translation.lora import inject_lora, lora_state
 from weightgen.weights import BlockLayout
 
@@ -127,7 +128,7 @@ def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     start, cpu = time.perf_counter(), time.process_time()
     with torch.no_grad():
         text = encoder.encode([spec.config["prompt"]])
-        blocks = init(space, text, torch.Generator().manual_seed(seed))
+        blocks = init(space, text, stream(seed, "init/noise"))
     spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     if not bool(torch.isfinite(blocks).all()):
         raise WeightgenError(f"{method} produced non-finite weights for {concept.name}: train the denoiser anew")

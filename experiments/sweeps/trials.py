@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from weightgen.errors import WeightgenError
 from weightgen.files import write_rows, write_text
+from weightgen.rng import derived_seed
 
 try:
     import optuna
@@ -93,7 +93,7 @@ class Trials:
             taken = len(self._counted())
             if taken >= self.count:
                 return None
-            seed = int(np.random.SeedSequence([self.seed, taken]).generate_state(1)[0])
+            seed = derived_seed(self.seed, "search/trial", taken)
             self.study.sampler = optuna.samplers.TPESampler(seed=seed)
             trial = self.study.ask(self.space)
             self.held[trial.number] = FileLock(self._running(trial.number))

@@ -5,6 +5,7 @@ import pytorch_lightning as pl
 import torch
 from test_through_base import TRAINER, parts
 
+from weightgen.batches import Pairs, Texts, concept_batches
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError
 from weightgen.generation.generator import BlockGenerator
@@ -124,3 +125,21 @@ def test_the_init_needs_as_many_pairs_as_it_names_and_runs_its_rounds() -> None:
     for bad in ({"pairs": 0}, {"rounds": 0}, {"start": "mean"}):
         with pytest.raises(WeightgenError, match=r"init\.pairs"):
             GuidedInit(**bad)
+
+
+def test_how_many_pairs_guide_is_independent_of_the_first_concept_of_the_batch(monkeypatch) -> None:
+    """Over 900 steps of a zoo of 120 concepts, each of the 3 numbers of pairs goes with each third of the concepts."""
+    g, module, _ = guide()
+    generator = BlockGenerator(module.denoiser, Sampler(make_scheduler()), g.layout, g.normalizer)
+    trained = GuidedModule(g, generator, torch.zeros(g.layout.blocks, 64), lambda p: None, pairs=(1, 4, 8))
+    texts = Texts(torch.zeros(1, 1, 8), torch.ones(1, 1, dtype=torch.bool), [[0]] * 120)
+    photos = torch.zeros(12, 3, 1, 1, dtype=torch.uint8)
+    batches = concept_batches(Pairs(photos, [photos] * 120), texts, torch.arange(120.0), concepts=4, photos=12)
+    table = torch.zeros(3, 3)
+    for step in range(900):
+        monkeypatch.setattr(GuidedModule, "global_step", step)
+        table[(1, 4, 8).index(trained.guiding()), int(batches.batch(step)["own"][0]) % 3] += 1
+    expected = table.sum(0) * table.sum(1)[:, None] / 900
+    assert (
+        float(((table - expected) ** 2 / expected).sum()) < 18.5
+    )  # chi squared of 4 degrees of freedom: one in a thousand

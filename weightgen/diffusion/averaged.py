@@ -17,17 +17,27 @@ from weightgen.schedules import Schedule
 class AveragedModule(pl.LightningModule):
     """Trains `denoiser` with `optimizer`, its learning rate scaled by `schedule`; `averaged` is what to export.
 
-    average: a multi_avg_fn of AveragedModel.
+    The average is exponential: averaged <- d averaged + (1 - d) current, with d = min(ema_decay, (1 + n) / (10 + n)) after n
+    updates, so that a short run is not dominated by the weights it started from. ema_decay: from 0 (the last weights) to
+    below 1; ValueError otherwise.
     """
 
     def __init__(
         self,
         denoiser: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        average: Callable[..., None],
+        ema_decay: float,
         schedule: Schedule,
     ) -> None:
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay={ema_decay}: from 0 (the last weights) to below 1")
         super().__init__()
+
+        @torch.no_grad()
+        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+            n = float(updates)
+            torch._foreach_lerp_(averaged, current, 1 - min(ema_decay, (1 + n) / (10 + n)))
+
         self.denoiser = denoiser
         self.optimizer = optimizer
         self.schedule = schedule

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.sampler import check_prediction
-from weightgen.rng import seeded
+from weightgen.rng import stream
 from weightgen.schedules import Schedule
 from weightgen.slices import own_rows
 
@@ -47,9 +47,7 @@ class BlockDiffusionModule(AveragedModule):
         check_prediction(scheduler)
         if not 0 <= terminal_fraction <= 1:
             raise ValueError(f"terminal_fraction={terminal_fraction}: a share, from 0 to 1")
-        if not 0 <= ema_decay < 1:
-            raise ValueError(f"ema_decay={ema_decay}: from 0 (the last weights) to below 1")
-        super().__init__(denoiser, optimizer, _ema(ema_decay), Schedule(warmup_steps, end=decay_steps, cosine=True))
+        super().__init__(denoiser, optimizer, ema_decay, Schedule(warmup_steps, end=decay_steps, cosine=True))
         self.scheduler = scheduler
         self.terminal_fraction = terminal_fraction
         self.seed = seed
@@ -73,23 +71,11 @@ class BlockDiffusionModule(AveragedModule):
         terminal_fraction of the samples get the last step: one-step sampling evaluates the network there and
         nowhere else, while uniform times would train it there once in num_train_timesteps samples.
         """
-        generator = seeded(self.seed, self.trainer.global_step, 0, 0)
+        step = self.trainer.global_step
+        times, noise = stream(self.seed, "denoiser/times", step), stream(self.seed, "denoiser/noise", step)
         last = self.scheduler.config.num_train_timesteps - 1
         rows, mine = own_rows(len(x_0), self.trainer, batch_idx)
-        t = torch.randint(0, last + 1, (rows,), generator=generator)
-        t[torch.rand(rows, generator=generator) < self.terminal_fraction] = last
-        torch.rand(rows, generator=generator)
-        noise = torch.randn(rows, *x_0.shape[1:], generator=generator)
-        return t[mine].to(x_0.device), noise[mine].to(x_0)
-
-
-def _ema(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """averaged <- d averaged + (1 - d) current, with d = min(decay, (1 + n) / (10 + n)) after n updates: a
-    short run is not dominated by the untrained weights it started from."""
-
-    @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        n = float(updates)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
+        t = torch.randint(0, last + 1, (rows,), generator=times)
+        t[torch.rand(rows, generator=times) < self.terminal_fraction] = last
+        eps = torch.randn(rows, *x_0.shape[1:], generator=noise)
+        return t[mine].to(x_0.device), eps[mine].to(x_0)

@@ -11,6 +11,7 @@ import numpy as np
 from weightgen.errors import DataError
 from weightgen.evaluation.methods import NO_BASE, ONE_BASE, ordered
 from weightgen.evaluation.results import ResultRow
+from weightgen.rng import numpy_stream
 
 METRICS = ("fid", "l1", "kid", "perceptual")
 GEOMETRIC = frozenset({"fid"})  # spans decades between concepts: its arithmetic mean would be the worst concept's
@@ -130,7 +131,7 @@ def draw_weights(runs: Sequence[Run], draws: int, seed: int) -> np.ndarray:
     counts = np.array([len(member) for member in members])
     # table[c, j]: position of concept c's run j, padded where c has fewer seeds than the most.
     table = np.array([member + [member[0]] * (counts.max() - len(member)) for member in members])
-    rng = np.random.default_rng(seed)
+    rng = numpy_stream(seed, "evaluation/bootstrap")
     chosen = rng.integers(len(concepts), size=(draws, len(concepts)))
     slots = np.floor(rng.random((*chosen.shape, counts.max())) * counts[chosen][..., None]).astype(int)
     used = np.arange(counts.max()) < counts[chosen][..., None]

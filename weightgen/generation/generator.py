@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
 from weightgen.files import read_json, save_tensors, write_json
+from weightgen.rng import stream
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
 from weightgen.translation.training import translate
@@ -76,7 +77,7 @@ class WeightGenerator:
         if not prompt.strip():
             raise DataError("the prompt is blank; say what the translator should do, e.g. 'a mosaic in sepia tones'")
         text = self.encoder.encode([prompt])
-        blocks = self.blocks(text, torch.Generator().manual_seed(seed))[0]
+        blocks = self.blocks(text, stream(seed, "init/noise"))[0]
         model = load_lora_state(inject_lora(self.base, self.lora), self.blocks.layout.from_blocks(blocks))
         return Translator(model.eval(), text)
 

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from weightgen.diffusion.averaged import AveragedModule
 from weightgen.generation.generator import BlockGenerator
 from weightgen.generation.guided import Guide
-from weightgen.rng import seeded
+from weightgen.rng import stream
 from weightgen.schedules import Schedule
 from weightgen.text.encoders import TextFeatures
 
@@ -43,7 +42,7 @@ class GuidedModule(AveragedModule):
         seed: int = 0,
     ) -> None:
         schedule = Schedule(warmup_steps, end=decay_steps, floor=0.1)
-        super().__init__(guide.refiner, optimizer, get_ema_multi_avg_fn(ema_decay), schedule)
+        super().__init__(guide.refiner, optimizer, ema_decay, schedule)
         self.guide, self.generator = guide, generator
         self.frozen = nn.ModuleList([generator.denoiser]).requires_grad_(False)  # moves with this module
         self.register_buffer("zero", zero, persistent=False)
@@ -54,26 +53,32 @@ class GuidedModule(AveragedModule):
     def called(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The batch with the words that each concept goes by, drawn by (seed, step)."""
         concepts = len(batch["tokens"])
-        draw = torch.rand(concepts, generator=seeded(self.seed, self.global_step, 2))
+        draw = torch.rand(concepts, generator=stream(self.seed, "guide/names", self.global_step))
         named = (torch.arange(concepts) + (draw < self.foreign).long()) % concepts
         return {**batch, **{name: batch[name][named] for name in ("tokens", "text_mask")}}
 
     @torch.no_grad()
     def starts(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(N, K, D): where each concept's rounds begin, drawn by (seed, step)."""
-        noise = seeded(self.seed, self.global_step, 1)
         concepts = len(batch["tokens"])
-        kind = torch.randint(3, (concepts,), generator=noise)  # own prompt, another's, zero
+        kind = torch.randint(
+            3, (concepts,), generator=stream(self.seed, "guide/starts", self.global_step)
+        )  # own prompt, another's, zero
         told = (torch.arange(concepts) + (kind == 1).long()) % concepts
         tokens, mask = batch["tokens"][told], batch["text_mask"][told]
+        noise = stream(self.seed, "guide/noise", self.global_step)
         generated = self.generator(TextFeatures(tokens, mask, tokens.mean(1)), noise)
         return torch.where((kind == 2).to(generated.device)[:, None, None], self.zero, generated)
 
+    def guiding(self) -> int:
+        """How many pairs guide this step's rounds."""
+        noise = stream(self.seed, "guide/pairs", self.global_step)
+        return self.pairs[int(torch.randint(len(self.pairs), (), generator=noise))]
+
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
-        draw = torch.randint(len(self.pairs), (), generator=seeded(self.seed, self.global_step))
         query = slice(batch["source"].shape[1] - self.query, None)
         batch = self.called(batch)
-        rounds = self.guide.rounds(self.starts(batch), batch, self.pairs[int(draw)], self.rounds)
+        rounds = self.guide.rounds(self.starts(batch), batch, self.guiding(), self.rounds)
         losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
         self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
         return torch.stack(losses).clamp(min=1e-4).log().mean()  # a loss of 0 has no logarithm

@@ -11,13 +11,12 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from weightgen.diffusion.averaged import AveragedModule
 from weightgen.diffusion.sampler import to_x0
 from weightgen.diffusion.training import masked_mse
 from weightgen.errors import WeightgenError
-from weightgen.rng import seeded
+from weightgen.rng import stream
 from weightgen.schedules import Schedule
 from weightgen.slices import own_rows
 from weightgen.translation.stacked_lora import StackedLora
@@ -87,7 +86,7 @@ class FunctionSpaceModule(AveragedModule):
         seed: int = 0,
     ) -> None:
         schedule = Schedule(warmup_steps, end=decay_steps, floor=0.1)
-        super().__init__(denoiser, optimizer, get_ema_multi_avg_fn(ema_decay), schedule)
+        super().__init__(denoiser, optimizer, ema_decay, schedule)
         self.scheduler = scheduler
         self.through = ThroughBase(stacked, layout)
         self.normalizer = normalizer
@@ -97,7 +96,9 @@ class FunctionSpaceModule(AveragedModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         through, concepts = self.through, len(batch["own"])
         rows, mine = own_rows(concepts, self.trainer, batch_index)
-        noise = torch.randn(rows, *batch["own"].shape[1:], generator=seeded(self.seed, self.global_step, 1))
+        noise = torch.randn(
+            rows, *batch["own"].shape[1:], generator=stream(self.seed, "function/noise", self.global_step)
+        )
         noise = noise[mine].to(self.device)
         last = self.scheduler.config.num_train_timesteps - 1
         t = torch.full((concepts,), last, device=self.device)

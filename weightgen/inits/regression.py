@@ -14,6 +14,7 @@ from torch.nn.functional import gelu
 from weightgen.errors import WeightgenError
 from weightgen.inits.base import WeightSpace
 from weightgen.inits.zoo import combine, principal
+from weightgen.rng import stream
 from weightgen.text.encoders import TextFeatures
 
 
@@ -148,7 +149,7 @@ class MlpInit:
         }
 
     def _start(self, inputs: int, outputs: int, seed: int, device: torch.device) -> dict[str, Tensor]:
-        draw = torch.randn(self.width, inputs, generator=torch.Generator().manual_seed(seed))
+        draw = torch.randn(self.width, inputs, generator=stream(seed, "mlp/start"))
         net = {
             "hidden.weight": draw / inputs**0.5,
             "hidden.bias": torch.zeros(self.width),

@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from weightgen.errors import WeightgenError
+from weightgen.rng import drawing_from
 
 ADAPTER = "concept"
 
@@ -69,8 +70,7 @@ def inject_lora(generator: nn.Module, spec: LoraSpec) -> nn.Module:
         alpha_pattern={f"^{name}$": spec.alpha for name in ranks},
     )
     model = copy.deepcopy(generator).requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):  # peft draws A from the global generator
-        torch.manual_seed(spec.seed)
+    with drawing_from(spec.seed, "lora/start"):  # peft draws A from the global generator
         model = inject_adapter_in_model(config, model, adapter_name=ADAPTER)
     for layer in lora_modules(model).values():
         layer.lora_A[ADAPTER].weight.requires_grad_(spec.train == "ab")

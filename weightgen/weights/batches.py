@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from weightgen.batches import Batch, Batches, Texts
+from weightgen.rng import stream
 
 
 def set_batches(
@@ -17,7 +18,7 @@ def set_batches(
     total, count = blocks.shape[:2]
 
     def draw(step: int) -> Batch:
-        noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        noise = stream(seed, "sets/choice", step)
         if concepts <= total:
             rows = torch.randperm(total, generator=noise)[:concepts]
         else:
@@ -26,7 +27,7 @@ def set_batches(
             "blocks": blocks[rows],
             "valid": valid.expand(len(rows), -1, -1),
             "index": torch.arange(count).expand(len(rows), -1),
-            **texts.drawn(rows.tolist(), noise),
+            **texts.drawn(rows.tolist(), stream(seed, "sets/texts", step)),
         }
 
     return Batches(draw, steps)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu
 
 from weightgen.errors import WeightgenError
+from weightgen.rng import stream
 
 BOTTLENECK = 4  # the encoder's map is read at 4 x 4, as in the paper
 AVERAGE = 0.005  # weight of the newest batch in the mean style (StyleGAN2's w_avg_beta = 0.995)
@@ -155,7 +156,7 @@ class CoModGANGenerator(nn.Module):
 
     def next_noise(self, device: torch.device) -> torch.Generator:
         self.passes += 1
-        return torch.Generator(device).manual_seed(int(self.noise_seed) * 1_000_003 + int(self.passes))
+        return stream(int(self.noise_seed), "comodgan/noise", int(self.passes), device)
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:
