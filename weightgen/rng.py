@@ -36,7 +36,7 @@ def numpy_stream(seed: int, name: str, step: int = 0) -> "np.random.Generator":
 
 @contextmanager
 def drawing_from(seed: int, name: str, step: int = 0) -> Iterator[None]:
-    """Inside, torch's global CPU generator, from which new layers draw their weights, is the stream; afterwards as before."""
+    """Inside, torch's global CPU generator, from which new layers draw their weights, is the stream; then as before."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -12,7 +12,15 @@ from weightgen.errors import DataError
 from weightgen.evaluation import comparisons, cost, novelty
 from weightgen.evaluation.curves import METRICS, Group, band, collect
 from weightgen.evaluation.methods import FROM_PAIRS, ordered
-from weightgen.evaluation.results import ResultRow, Table, columns, read_numbers, read_results, write_results, write_table
+from weightgen.evaluation.results import (
+    ResultRow,
+    Table,
+    columns,
+    read_numbers,
+    read_results,
+    write_results,
+    write_table,
+)
 
 TABLES = {  # table -> columns of its CSV file
     "summary": comparisons.SUMMARY_COLUMNS,

@@ -100,9 +100,7 @@ def samples(pipeline: Pipeline) -> list[Sample]:
         photos = photos if photos.exists() else store.require(pipeline.photos) / "photos.safetensors"
         targets = folder / "targets.safetensors"
         photo = number % min(4, len(tensors(targets)["test"]))
-        found.append(
-            Sample(concept.name, concept.prompt, concept.split, seed, photo, photos, targets, outputs)
-        )
+        found.append(Sample(concept.name, concept.prompt, concept.split, seed, photo, photos, targets, outputs))
     return found
 
 
@@ -137,9 +135,7 @@ def novelty_rows(pipeline: Pipeline) -> Table:
                 start = evaluations(pipeline, pipeline.finetune(method, concept, seed))[0]
                 head = {"base": pipeline.cfg.base, "split": concept.split, "seed": seed}
                 error = _weight_error(weights, trained.get(concept.name), train.mean(0))
-                table.append(
-                    head | row | {"fid_start": start["fid"], "l1_start": start["l1"], "weight_error": error}
-                )
+                table.append(head | row | {"fid_start": start["fid"], "l1_start": start["l1"], "weight_error": error})
     return table
 
 
@@ -166,9 +162,7 @@ def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
 def cost_rows(pipeline: Pipeline, races: Table) -> Table:
     """Break-even of `generated` against every rival, per split and target, in seconds to the same FID."""
     base = pipeline.cfg.base
-    groups = sorted(
-        {(row["split"], row["target"]) for row in races if (row["base"], row["method"]) == (base, OURS)}
-    )
+    groups = sorted({(row["split"], row["target"]) for row in races if (row["base"], row["method"]) == (base, OURS)})
     spent = stage_seconds(pipeline) if groups else {}
     table: Table = []
     for split, target in groups:

@@ -49,6 +49,4 @@ def contact_sheet(comparison: Comparison, path: Path) -> None:
                 rows.setdefault(f"{method}, step {steps}", []).append(end)
     bases: Sequence[str] = sorted({base for base, _ in comparison.groups})
     title = f"{comparison.recipe}: unseen concepts, base {bases[0]}"
-    grid(
-        {name: torch.stack(row) for name, row in rows.items()}, [s.prompt for s in comparison.samples], path, title
-    )
+    grid({name: torch.stack(row) for name, row in rows.items()}, [s.prompt for s in comparison.samples], path, title)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.pipeline.graph import STAGES
 from experiments.pipeline.build import Pipeline
+from experiments.pipeline.graph import STAGES
 from weightgen.artifacts import Spec, Store
 
 DONE, STARTED, MISSING = "finished", "started", "missing"

@@ -69,9 +69,7 @@ def comparison_report(blocks: Any, entity: str, project: str, comparison: Compar
         content += [blocks.H2(split.replace("_", " ")), blocks.PanelGrid(runsets=[runset], panels=panels)]
     tables = ("summary", "concepts", "wins", "races", "cost")
     panels = [
-        blocks.WeavePanelSummaryTable(
-            table_name=f"tables/{name}", layout=blocks.Layout(x=0, y=9 * i, w=24, h=9)
-        )
+        blocks.WeavePanelSummaryTable(table_name=f"tables/{name}", layout=blocks.Layout(x=0, y=9 * i, w=24, h=9))
         for i, name in enumerate(tables)
     ]
     content += [blocks.H2("Tables"), blocks.PanelGrid(runsets=[runs("tables", "comparison")], panels=panels)]
@@ -81,9 +79,7 @@ def comparison_report(blocks: Any, entity: str, project: str, comparison: Compar
         blocks.MediaBrowser(
             title="Novelty", media_keys=["figures/novelty"], layout=blocks.Layout(x=0, y=18, w=12, h=12)
         ),
-        blocks.MediaBrowser(
-            title="Stages", media_keys=["stages"], layout=blocks.Layout(x=12, y=18, w=12, h=12)
-        ),
+        blocks.MediaBrowser(title="Stages", media_keys=["stages"], layout=blocks.Layout(x=12, y=18, w=12, h=12)),
     ]
     content += [blocks.H2("Images, novelty, stages")]
     content += [blocks.PanelGrid(runsets=[runs("images", "comparison")], panels=panels)]
@@ -114,9 +110,7 @@ def save_report(cfg: DictConfig, comparison: Comparison) -> str:
         if saved:
             report.id = saved[0].id
         report.save()
-    except (
-        Exception
-    ) as error:  # the package raises bare Exceptions and ValueErrors for what the server refuses
+    except Exception as error:  # the package raises bare Exceptions and ValueErrors for what the server refuses
         raise WeightgenError(
             f"the W&B report of {entity}/{project} was not saved ({_line(error)}): check logger.entity, project and your "
             "rights there; the page on disk is finished"

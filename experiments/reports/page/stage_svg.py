@@ -55,9 +55,7 @@ def _columns(nodes: Sequence[StageNode]) -> tuple[list[list], list[list]]:
             routes.append(route)
     heights: dict[object, float] = {}
     for column in columns:  # beside what they come from, so that arrows rarely cross
-        column.sort(
-            key=lambda one: statistics.fmean([heights[s] for s in comes_from.get(_name(one), [])] or [0])
-        )
+        column.sort(key=lambda one: statistics.fmean([heights[s] for s in comes_from.get(_name(one), [])] or [0]))
         heights |= {_name(one): row - (len(column) - 1) / 2 for row, one in enumerate(column)}
     return columns, routes
 
