@@ -34,6 +34,8 @@ def test_a_file_is_its_bytes_and_a_folder_its_files_with_their_names(tmp_path):
     assert content_hash(a) == content_hash(b)
     (b / "net" / "w.bin").rename(b / "net" / "v.bin")
     assert content_hash(a) != content_hash(b)
+    with pytest.raises(FileNotFoundError):
+        content_hash(tmp_path / "nowhere")
     before = content_hash(a)
     (a / "net" / "w.bin").write_bytes(b"other weights")
     assert content_hash(a) != before
@@ -64,9 +66,11 @@ def test_memory_asks_again_only_about_a_file_that_changed(tmp_path):
     memory = FileMemory(tmp_path / "m" / "memory.json")
     assert (memory.about(photo, find), memory.about(photo, find), asked) == ("one", "one", ["a.png"])
     memory.save()
-    assert FileMemory(memory.path).about(photo, find) == "one" and len(asked) == 1
+    assert FileMemory(memory.path).about(photo, find) == "one"
+    assert len(asked) == 1
     photo.write_text("three")
-    assert FileMemory(memory.path).about(photo, find) == "three" and len(asked) == 2
+    assert FileMemory(memory.path).about(photo, find) == "three"
+    assert len(asked) == 2
 
 
 def test_a_damaged_memory_is_begun_anew(tmp_path):
@@ -77,11 +81,16 @@ def test_a_damaged_memory_is_begun_anew(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     files.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), files.replacing(tmp_path / "a.txt") as aside:
-        aside.write_text("half")
-        assert (aside.parent, aside.name[0], str(os.getpid()) in aside.name) == (tmp_path, ".", True)
-        assert (tmp_path / "a.txt").read_text() == "old"
-        raise RuntimeError
+
+    def half():
+        with files.replacing(tmp_path / "a.txt") as aside:
+            aside.write_text("half")
+            assert (aside.parent, aside.name[0], str(os.getpid()) in aside.name) == (tmp_path, ".", True)
+            assert (tmp_path / "a.txt").read_text() == "old"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -90,9 +99,14 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     for name in ("one", "two"):
         with files.replacing_folder(tmp_path / "deep" / "f") as aside:
             (aside / name).touch()
-    with pytest.raises(RuntimeError), files.replacing_folder(tmp_path / "deep" / "f") as aside:
-        (aside / "three").touch()
-        raise RuntimeError
+
+    def half():
+        with files.replacing_folder(tmp_path / "deep" / "f") as aside:
+            (aside / "three").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["deep", "deep/f", "deep/f/two"]
 
 

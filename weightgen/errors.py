@@ -15,3 +15,7 @@ class MissingArtifact(WeightgenError):
 
 class MissingModel(WeightgenError):
     """A pretrained model cannot be had here; the message names the local-path and offline options."""
+
+
+class MissingPackage(WeightgenError):
+    """An optional package is not installed; the message names the extra that has it."""

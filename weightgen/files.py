@@ -142,7 +142,7 @@ def content_hash(path: Path | str, files: Iterable[Path] | None = None, memory: 
     process. Raises OSError where something cannot be read.
     """
     path, memory = Path(path).expanduser(), _HASHES if memory is None else memory
-    if path.is_file():
+    if not path.is_dir():
         return memory.about(path, _file_hash)
     if files is None:
         files = (file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))

@@ -18,7 +18,7 @@ from experiments.pipeline.ranks import ReadOnlyStore, group, ranks
 from experiments.stages.editors import release_editor
 from experiments.sweeps.jobs import end_with, promise
 from weightgen.artifacts import Spec, Store
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
 
 MODEL_FREE = ("concepts", "photos", "pairs")  # stages that read no prompt and score no image

@@ -12,7 +12,7 @@ from experiments.pipeline.options import by_content, photo_options, plain
 from experiments.stages import subset as _subset
 from experiments.stages.editors import identity, premade
 from weightgen.artifacts import Spec
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
 
 # stage -> (module that builds it, version to raise when its result changes, make target)

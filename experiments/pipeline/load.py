@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.options import by_content, plain
 from weightgen.artifacts import Spec
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.metrics import ImageMetrics, Reference
 from weightgen.files import save_tensors

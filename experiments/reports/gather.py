@@ -15,7 +15,7 @@ from experiments.reports.comparison import Built, Comparison, Output, Sample, co
 from experiments.reports.runs import evaluations, run_specs
 from experiments.reports.stages import stage_nodes
 from experiments.stages.lora import summarise
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.methods import OURS
 from weightgen.evaluation.novelty import novelty

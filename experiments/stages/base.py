@@ -23,9 +23,9 @@ from experiments.stages import subset as _subset
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Pairs, Texts, pair_batches
+from weightgen.data.representative import representative
 from weightgen.files import save_tensors, write_json
 from weightgen.slices import spread
-from weightgen.text.encoders import representative
 from weightgen.translation import TranslatorModule
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from experiments.pipeline.build import Pipeline
 from weightgen.artifacts import Spec
-from weightgen.data.concepts.sources import SPLITS, Concept
+from weightgen.data.concepts.concept import Concept
+from weightgen.data.splits import SPLITS
 from weightgen.files import write_rows
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from experiments.pipeline.load import (
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Texts
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.curves import mean

@@ -23,7 +23,7 @@ from experiments.stages.denoiser import SHOWN, new_denoiser, show
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Batches, Pairs, Texts, concept_batches
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator

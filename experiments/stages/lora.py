@@ -28,7 +28,7 @@ from experiments.pipeline.shards import share
 from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Pairs, Texts, pair_batches
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 from weightgen.files import save_tensors
 from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
 from weightgen.translation.fleet.training import FleetResult

@@ -14,8 +14,8 @@ from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import pair_tensors, tensors
 from experiments.stages.editors import editor
 from weightgen.artifacts import Spec
-from weightgen.data.concepts.sources import SPLITS
 from weightgen.data.editors.diffusion.resumable import FLAWS
+from weightgen.data.splits import SPLITS
 from weightgen.evaluation.grid import grid
 from weightgen.files import save_tensors, write_json
 

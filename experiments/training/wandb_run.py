@@ -6,7 +6,7 @@ import wandb
 from omegaconf import DictConfig
 
 from weightgen.artifacts import Spec
-from weightgen.data.concepts.sources import Concept
+from weightgen.data.concepts.concept import Concept
 
 SECONDS = "time/train_seconds"
 

@@ -17,7 +17,7 @@ from test_configs import composed
 from experiments.command.api_key import hide_api_key
 from experiments.pipeline.build import Pipeline
 from weightgen.data.concepts.files import FileConcepts
-from weightgen.data.concepts.grammar import MEDIA, PALETTES
+from weightgen.data.concepts.vocabulary import MEDIA, PALETTES
 from weightgen.errors import MissingArtifact
 
 KEY, OTHER = "sk-of-the-command-line-42", "sk-of-the-environment-77"

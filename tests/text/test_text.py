@@ -1,4 +1,4 @@
-"""Prompts to features: fixed padding, masks, truncation, local CLIP weights, and representative concepts."""
+"""Prompts to features: fixed padding, masks, truncation, and local CLIP weights."""
 
 import json
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from weightgen.errors import DataError, MissingModel
-from weightgen.text.encoders import MiniLMTextEncoder, OpenClipTextEncoder, TextFeatures, representative
+from weightgen.text.encoders import MiniLMTextEncoder, TextFeatures
+from weightgen.text.open_clip import OpenClipTextEncoder
 
 PROMPTS = ["make it a mosaic", "turn it into a pencil sketch!", "a mosaic"]
 
@@ -165,23 +166,6 @@ def test_open_clip_never_unpickles(tiny_clip, tmp_path):
     torch.save({"state_dict": Payload()}, tmp_path / "evil.pt")
     with pytest.raises(MissingModel, match="cannot be had"):
         OpenClipTextEncoder("weightgen-tiny", str(tmp_path / "evil.pt")).encode(["a mosaic"])
-
-
-def test_representative_takes_one_of_each_cluster():
-    centres = torch.tensor([[10.0, 0], [0, 10], [-10, 0], [0, -10]])
-    spread = torch.tensor([[0.0, 0], [1, 0], [-1, 0], [0.2, 0.1]])
-    points = (centres[:, None] + spread).reshape(16, 2)
-    # a cluster's mean is its centre + (0.05, 0.025): the member at offset 0 is nearest
-    assert representative(points, 4, seed=0) == [0, 4, 8, 12]
-    assert representative(points, 16, seed=0) == list(range(16))
-
-
-def test_representative_is_distinct_among_equals():
-    assert representative(torch.eye(3).repeat(2, 1), 3, seed=1) == sorted(
-        set(representative(torch.eye(3).repeat(2, 1), 3, 1))
-    )
-    with pytest.raises(DataError, match="5 representative concepts out of 3"):
-        representative(torch.eye(3), 5, seed=0)
 
 
 def test_open_clip_takes_an_architecture_from_a_json_file_or_a_folder(tiny_clip, tmp_path):

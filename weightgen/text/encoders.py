@@ -1,7 +1,7 @@
 """Prompts -> token features for cross-attention and one pooled vector for distances between concepts.
 
-The paper conditions on a CLIP prompt embedding (arXiv 2407.11966; which CLIP is not public).
-`OpenClipTextEncoder` is that choice; `MiniLMTextEncoder` ships inside a wheel and so works with no network.
+The paper conditions on a CLIP prompt embedding (Gong et al. 2024; which CLIP is not public), as
+weightgen.text.open_clip does; `MiniLMTextEncoder` ships inside a wheel and so works with no network.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from weightgen.errors import DataError, MissingModel
-from weightgen.text import open_clip as open_clip_tower
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,8 @@ class MiniLMTextEncoder:
         """prompts: B strings -> TextFeatures with L = max_length, E = E' = 384. Longer prompts are cut, with
         a warning."""
         tokenizer, model = self._load()
-        prompts = _checked(prompts)
-        _warn_truncated(prompts, [len(ids) for ids in tokenizer(prompts)["input_ids"]], self.max_length)
+        prompts = checked(prompts)
+        warn_truncated(prompts, [len(ids) for ids in tokenizer(prompts)["input_ids"]], self.max_length)
         parts = []
         for start in range(0, len(prompts), batch_size):
             batch = tokenizer(
@@ -114,72 +112,7 @@ class MiniLMTextEncoder:
             # 1_Pooling/config.json of the model: mean over real tokens, then unit length
             pooled = F.normalize(tokens.sum(1) / mask.sum(1, keepdim=True), dim=-1)
             parts.append(TextFeatures(tokens, mask, pooled))
-        return _concatenate(parts)
-
-
-class OpenClipTextEncoder:
-    """A CLIP text tower through open_clip: token features after the final norm, and the pooled, projected
-    embedding.
-
-    architecture: a name of open_clip.list_models(), or a JSON file in the form of open_clip's model configs.
-    pretrained: a tag of it (downloaded once), a local weights file (safetensors, or a state dict that torch loads
-    with weights_only=True), or a folder with open_clip_config.json and weights, which says its architecture
-    itself. max_length: tokens kept, at most the model's context. The weights load at the first use.
-    """
-
-    def __init__(self, architecture: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", max_length: int = 77):
-        if max_length < 3:
-            raise DataError(f"text_encoder.max_length={max_length}: at least 3 tokens are needed")
-        self.architecture = architecture
-        self.pretrained = pretrained
-        self.max_length = max_length
-        self._loaded: tuple | None = None
-
-    @property
-    def name(self) -> str:
-        """openclip-<architecture>-<tag>; a local file counts by its content, not its path."""
-        return open_clip_tower.name(self.architecture, self.pretrained)
-
-    @property
-    def dim(self) -> int:
-        return open_clip_tower.final_norm(self._load()[1]).normalized_shape[0]
-
-    @property
-    def pooled_dim(self) -> int:
-        return self.encode(["a"]).pooled.shape[1]
-
-    def _load(self) -> tuple:
-        if self._loaded is None:
-            self._loaded = open_clip_tower.load(self.architecture, self.pretrained)
-        return self._loaded
-
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str], batch_size: int = 64) -> TextFeatures:
-        """prompts: B strings -> TextFeatures with L = min(max_length, context). Longer prompts are cut, with
-        a warning.
-
-        Raises MissingModel (within seconds, not after endless retries) where the weights cannot be had.
-        """
-        tokenizer, model = self._load()
-        norm = open_clip_tower.final_norm(model)
-        prompts = _checked(prompts)
-        context = tokenizer.context_length
-        length = min(self.max_length, context)
-        _warn_truncated(prompts, open_clip_tower.token_counts(tokenizer, prompts), length)
-        parts, seen = [], []
-        hook = norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
-        try:
-            for start in range(0, len(prompts), batch_size):
-                ids = tokenizer(prompts[start : start + batch_size], context_length=length)
-                pad, mask = open_clip_tower.padding(tokenizer, ids)
-                # position embeddings have the model's full context, whatever number of tokens is kept
-                ids = F.pad(ids, (0, context - length), value=pad)
-                pooled = F.normalize(model.encode_text(ids).float(), dim=-1)
-                tokens = seen.pop().float()[:, :length] * mask[..., None]
-                parts.append(TextFeatures(tokens, mask, pooled))
-        finally:
-            hook.remove()
-        return _concatenate(parts)
+        return concatenate(parts)
 
 
 @contextlib.contextmanager
@@ -196,14 +129,16 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _checked(prompts: Sequence[str]) -> list[str]:
+def checked(prompts: Sequence[str]) -> list[str]:
+    """As a list. DataError: none, or a blank one."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts):
         raise DataError("text encoder: give at least one prompt, and none of them blank")
     return prompts
 
 
-def _warn_truncated(prompts: list[str], lengths: list[int], limit: int) -> None:
+def warn_truncated(prompts: list[str], lengths: list[int], limit: int) -> None:
+    """A warning for each prompt of more tokens than `limit`."""
     for prompt, length in zip(prompts, lengths, strict=True):
         if length > limit:
             warnings.warn(
@@ -213,27 +148,8 @@ def _warn_truncated(prompts: list[str], lengths: list[int], limit: int) -> None:
             )
 
 
-def _concatenate(parts: list[TextFeatures]) -> TextFeatures:
+def concatenate(parts: list[TextFeatures]) -> TextFeatures:
+    """Batches of one length L -> all of them."""
     return TextFeatures(
         *(torch.cat([getattr(part, field) for part in parts]) for field in ("tokens", "mask", "pooled"))
     )
-
-
-def representative(pooled: Tensor, k: int, seed: int) -> list[int]:
-    """k concepts that span the set, for training the base translator: k-means on text embeddings, then the
-    member nearest to each centre (E2GAN, arXiv 2401.06127).
-
-    pooled: (N, E) -> k distinct row numbers, ascending. Raises DataError unless 1 <= k <= N.
-    """
-    from sklearn.cluster import KMeans
-
-    points = pooled.double().cpu().numpy()
-    if not 1 <= k <= len(points):
-        raise DataError(f"cannot choose {k} representative concepts out of {len(points)}")
-    centres = KMeans(k, n_init=10, random_state=seed).fit(points).cluster_centers_
-    chosen: list[int] = []
-    for centre in centres:
-        distances = ((points - centre) ** 2).sum(-1)
-        distances[chosen] = np.inf  # equal embeddings: two centres may share their nearest member
-        chosen.append(int(distances.argmin()))
-    return sorted(chosen)

@@ -1,5 +1,4 @@
-"""Fetching, loading and tokenising for open_clip text towers: what OpenClipTextEncoder needs of that
-library."""
+"""CLIP text towers through open_clip: fetched or read from local files."""
 
 from __future__ import annotations
 
@@ -7,39 +6,103 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weightgen.errors import MissingModel
+from weightgen.errors import DataError, MissingModel
 from weightgen.files import content_hash
 from weightgen.network import require_network
+from weightgen.text.encoders import TextFeatures, checked, concatenate, warn_truncated
 
 CONFIG = "open_clip_config.json"  # of a folder in open_clip's own layout
 
 
-def local(path: str) -> Path | None:
+class OpenClipTextEncoder:
+    """A CLIP text tower through open_clip: token features after the final norm, and the pooled, projected
+    embedding.
+
+    architecture: a name of open_clip.list_models(), or a JSON file in the form of open_clip's model configs.
+    pretrained: a tag of it (downloaded once), a local weights file (safetensors, or a state dict that torch loads
+    with weights_only=True), or a folder with open_clip_config.json and weights, which says its architecture
+    itself. max_length: tokens kept, at most the model's context. The weights load at the first use.
+    """
+
+    def __init__(self, architecture: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", max_length: int = 77):
+        if max_length < 3:
+            raise DataError(f"text_encoder.max_length={max_length}: at least 3 tokens are needed")
+        self.architecture = architecture
+        self.pretrained = pretrained
+        self.max_length = max_length
+        self._loaded: tuple | None = None
+
+    @property
+    def name(self) -> str:
+        """openclip-<architecture>-<tag>; a local file counts by its content, not its path."""
+        folder = _local(self.pretrained)
+        if folder is not None and folder.is_dir():
+            return f"openclip-{content_hash(folder)[:12]}"
+        parts = (content_hash(p)[:12] if _local(p) else p for p in (self.architecture, self.pretrained))
+        return "-".join(["openclip", *parts])
+
+    @property
+    def dim(self) -> int:
+        return final_norm(self._load()[1]).normalized_shape[0]
+
+    @property
+    def pooled_dim(self) -> int:
+        return self.encode(["a"]).pooled.shape[1]
+
+    def _load(self) -> tuple:
+        if self._loaded is None:
+            self._loaded = _tower(self.architecture, self.pretrained)
+        return self._loaded
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str], batch_size: int = 64) -> TextFeatures:
+        """prompts: B strings -> TextFeatures with L = min(max_length, context). Longer prompts are cut, with
+        a warning.
+
+        Raises MissingModel (within seconds, not after endless retries) where the weights cannot be had.
+        """
+        tokenizer, model = self._load()
+        norm = final_norm(model)
+        prompts = checked(prompts)
+        context = tokenizer.context_length
+        length = min(self.max_length, context)
+        warn_truncated(prompts, _token_counts(tokenizer, prompts), length)
+        parts, seen = [], []
+        hook = norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        try:
+            for start in range(0, len(prompts), batch_size):
+                ids = tokenizer(prompts[start : start + batch_size], context_length=length)
+                pad, mask = _padding(tokenizer, ids)
+                # position embeddings have the model's full context, whatever number of tokens is kept
+                ids = F.pad(ids, (0, context - length), value=pad)
+                pooled = F.normalize(model.encode_text(ids).float(), dim=-1)
+                tokens = seen.pop().float()[:, :length] * mask[..., None]
+                parts.append(TextFeatures(tokens, mask, pooled))
+        finally:
+            hook.remove()
+        return concatenate(parts)
+
+
+def _local(path: str) -> Path | None:
     """`path` as an existing file or folder, or None for the name of an architecture or a tag."""
     found = Path(path).expanduser()
     return found if found.is_file() or (found / CONFIG).is_file() else None
 
 
-def name(architecture: str, pretrained: str) -> str:
-    """openclip-<architecture>-<tag>; what is local counts by its content, not by its path."""
-    folder = local(pretrained)
-    if folder is not None and folder.is_dir():
-        return f"openclip-{content_hash(folder)[:12]}"
-    return "-".join(["openclip", *(content_hash(p)[:12] if local(p) else p for p in (architecture, pretrained))])
-
-
-def load(architecture: str, pretrained: str) -> tuple:
+def _tower(architecture: str, pretrained: str) -> tuple:
     """(tokenizer, model in eval mode), or MissingModel with what to do about it."""
     import open_clip
 
     remedy = "set text_encoder.pretrained=<local weights file>, or text_encoder=minilm (needs no network)"
-    file = local(pretrained)
+    file = _local(pretrained)
     tag = {}
     if file is not None and file.is_dir():
         architecture, source = f"local-dir:{file}", None
@@ -90,7 +153,7 @@ def _registered(architecture: str) -> str:
     """The name by which open_clip knows an architecture: its own, or that of a JSON config, registered here."""
     import open_clip
 
-    file = local(architecture)
+    file = _local(architecture)
     if file is not None and file.is_file():
         try:
             config = json.loads(file.read_text())
@@ -139,14 +202,14 @@ def _tag_weights(tag: dict) -> Path:
     return Path(download_pretrained(tag))
 
 
-def token_counts(tokenizer, prompts: list[str]) -> list[int]:
+def _token_counts(tokenizer: Any, prompts: list[str]) -> list[int]:
     """Tokens of each prompt before any cut, start and end tokens included."""
     if hasattr(tokenizer, "tokenizer"):  # open_clip's wrapper of a Hugging Face tokenizer
         return [len(ids) for ids in tokenizer.tokenizer(prompts)["input_ids"]]
     return [len(tokenizer.encode(prompt)) + 2 for prompt in prompts]
 
 
-def padding(tokenizer, ids: Tensor) -> tuple[int, Tensor]:
+def _padding(tokenizer: Any, ids: Tensor) -> tuple[int, Tensor]:
     """ids: (B, L) -> (padding id, bool (B, L) True on real tokens)."""
     if hasattr(tokenizer, "tokenizer"):
         pad = tokenizer.tokenizer.pad_token_id

@@ -2,8 +2,8 @@
 
 import pytest
 
+from weightgen.data.concepts.concept import Concept, slug
 from weightgen.data.concepts.files import FileConcepts
-from weightgen.data.concepts.sources import Concept, slug
 from weightgen.errors import DataError
 
 LINES = ["Zombie", "a mosaic in sepia tones", "水墨画", "in/out: ../../etc", "Batik", "Grey hair"]
@@ -58,7 +58,7 @@ def test_the_table_of_make_concepts_reads_back(tmp_path):
     ("name", "text", "said"),
     [
         ("p.txt", "\n \n", "holds no prompt"),
-        ("p.txt", "a\nb\nc\nd\na", "line 5.*stands in line 1"),
+        ("p.txt", "a\nb\nc\nd\na", "line 5.*given twice, first in line 1"),
         ("p.txt", "ok\n" + "x" * 10_000, "line 2.*10000 characters"),
         ("p.txt", "ok\nnull\0", r"line 2.*U\+0000"),
         ("p.txt", "a\nb", "2 concepts cannot fill"),

@@ -4,8 +4,11 @@ from collections import Counter
 
 import pytest
 
-from weightgen.data.concepts.grammar import CSS_COLOURS, MEDIA, PALETTES, duotone_key, parse_prompt
-from weightgen.data.concepts.sources import SPLITS, Concept, GrammarConcepts, ListConcepts, slug
+from weightgen.data.concepts.concept import Concept, slug
+from weightgen.data.concepts.grammar import GrammarConcepts
+from weightgen.data.concepts.list import ListConcepts
+from weightgen.data.concepts.vocabulary import MEDIA, PALETTES, css_colours, duotone_key, parse_prompt
+from weightgen.data.splits import SPLITS
 from weightgen.errors import DataError
 
 HELD_MEDIA, HELD_PALETTES = 3, 6
@@ -158,8 +161,8 @@ def test_parser_names_what_it_does_not_understand(prompt, named):
 
 
 def test_css_colours_hold_the_names_of_the_standard():
-    assert CSS_COLOURS["rebeccapurple"] == (0x66, 0x33, 0x99)
-    assert len(CSS_COLOURS) == 148 - 7  # seven greys are spelled twice
+    assert css_colours()["rebeccapurple"] == (0x66, 0x33, 0x99)
+    assert len(css_colours()) == 148 - 7  # seven greys are spelled twice
 
 
 @pytest.mark.parametrize("prompt", ["Zombie", "水墨画", "مدينة عند الغسق", "👩‍🎨 at work", "x" * 1000])
@@ -213,7 +216,7 @@ def test_list_concepts_takes_names_paraphrases_and_factors():
     ("items", "named"),
     [
         ([], "empty"),
-        ([{"prompt": "Batik"}], "concept 0"),
+        ([{"prompt": "Batik"}], "concept number 0 of the list"),
         ([{"prompt": "Batik", "split": "train", "promt": "x"}], "promt"),
         (["Batik"], "Batik"),
         ([{"prompt": None, "split": "train"}], "blank"),

@@ -8,10 +8,11 @@ import pytest
 import torch
 from llm_server import chat, serving
 
-from weightgen.data.concepts.llm import ANSWERS, LlmConcepts
+from weightgen.data.concepts.collecting import ANSWERS
+from weightgen.data.concepts.concept import Concept
+from weightgen.data.concepts.llm import LlmConcepts
 from weightgen.data.concepts.llm_client import Paraphrases, Prompts, read_answer
 from weightgen.data.concepts.pool import Pool
-from weightgen.data.concepts.sources import Concept
 from weightgen.errors import DataError
 from weightgen.text.encoders import MiniLMTextEncoder, TextFeatures
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from weightgen.data.concepts.grammar import MEDIA, PALETTES
+from weightgen.data.concepts.vocabulary import MEDIA, PALETTES
 from weightgen.data.editors.procedural.editor import ProceduralEditor
 from weightgen.data.editors.procedural.filters import Canvas, blur, cell_mean, edges, levels, shift, step
 from weightgen.data.editors.procedural.media import RENDERERS
 from weightgen.data.editors.procedural.palettes import NAMED, Palette, duotone, luminance, palette
-from weightgen.data.photos.sources import BundledPhotos
+from weightgen.data.photos.bundled import BundledPhotos
 from weightgen.errors import DataError
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from weightgen.data.photos.crops import central_crop, crop_named, face_agnostic_crop, random_crop
-from weightgen.data.photos.sources import FolderPhotos
+from weightgen.data.photos import crops, pool
+from weightgen.data.photos.crops import central_crop, face_agnostic_crop, random_crop
+from weightgen.data.photos.folder import FolderPhotos
 from weightgen.errors import DataError
 
 
@@ -38,9 +39,10 @@ def test_face_agnostic_finds_the_detail_wherever_it_is():
             assert torch.equal(face_agnostic_crop(photo, 16, 0.3, np.random.default_rng(seed)), best)
 
 
-def test_an_unknown_crop_is_named():
+def test_an_unknown_crop_is_named_and_each_known_one_exists(tmp_path):
     with pytest.raises(DataError, match=r"photos\.crop=middle.*central"):
-        crop_named("middle")
+        FolderPhotos(tmp_path, 16, 1, 1, crop="middle")
+    assert set(pool.CROPS) == set(crops.CROPS)
 
 
 @pytest.fixture

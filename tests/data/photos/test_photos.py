@@ -4,12 +4,14 @@ import io
 import shutil
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from PIL import Image
 
-from weightgen.data.photos.decoding import decode_photo
-from weightgen.data.photos.sources import BundledPhotos, FolderPhotos
+from weightgen.data.photos.bundled import BundledPhotos
+from weightgen.data.photos.decoding import EXTENSIONS, FORMATS, decode_photo
+from weightgen.data.photos.folder import FolderPhotos
 from weightgen.errors import DataError
 
 
@@ -189,9 +191,9 @@ def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason):
     photos = lenient.load()
     lenient.load()
     assert len(set(photos.names)) == 10
-    ((path, told),) = lenient.skipped
-    assert path == folder / "bad.jpg"
-    assert reason in told
+    ((path, why),) = lenient.skipped.items()
+    assert path == str(folder / "bad.jpg")
+    assert reason in why
 
 
 def test_broken_link_is_named(folder):
@@ -223,3 +225,12 @@ def test_missing_empty_and_single_photo_folders(tmp_path):
 def test_bad_arguments_are_named(tmp_path, arguments, named):
     with pytest.raises(DataError, match=named):
         FolderPhotos(tmp_path, **{"size": 16, "train": 1, "test": 1, **arguments})
+
+
+def test_the_formats_are_those_of_pillow_that_are_pictures_by_themselves():
+    pillow_heif.register_heif_opener()
+    table = Image.registered_extensions()
+    outside = {"EPS", "WMF", "MPEG", "HDF5", "BUFR", "GRIB", "PDF", "FLI"}  # programs, video, scientific containers
+    read = {end for end, kind in table.items() if kind in Image.OPEN and kind not in outside}
+    assert set(EXTENSIONS) == read
+    assert all(table[end] == kind for kind, ends in FORMATS.items() for end in ends.split())

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weightgen.data.concepts.sources import Concept, check_prompt, concept_of
-from weightgen.data.concepts.splits import assign_splits, check_shares
+from weightgen.data.concepts.concept import Concept, check_prompt, concepts_of
+from weightgen.data.splits import check_shares, split_prompts
 from weightgen.errors import DataError
 
 FIELDS = ("prompt", "name", "split", "category", "paraphrases")
@@ -21,7 +21,7 @@ class FileConcepts:
 
     .jsonl: a line is an object {prompt, name?, split?, category?, paraphrases?: [...]}, or a string. .csv: columns of these
     names, paraphrases separated by "|". Any other ending: one prompt a line; blank lines do not count.
-    splits: shares of the prompts without a split of their own (see `assign_splits`); seed: of that choice.
+    splits: shares of the prompts without a split of their own (see `split_prompts`); seed: of that choice.
     """
 
     def __init__(self, path: str | Path, splits: Mapping[str, float] = SHARES, seed: int = 0) -> None:
@@ -32,24 +32,25 @@ class FileConcepts:
     def load(self) -> list[Concept]:
         """-> concepts in the file's order. DataError: names the file and the line."""
         read = {".jsonl": _json_lines, ".csv": _csv_rows}.get(self.path.suffix.lower(), _lines)
-        items: list[tuple[int, Item]] = []
+        items: dict[str, Item] = {}
         for line, item in read(self.path, self._text()):
+            where = f"in line {line} of {self.path}"
             if unknown := set(item) - set(FIELDS):
-                raise self._error(
-                    line, f"unknown field {', '.join(sorted(map(str, unknown)))}; use {', '.join(FIELDS)}"
-                )
-            check_prompt(f"in line {line} of {self.path}", item.get("prompt"))
-            items.append((line, {key: value for key, value in item.items() if value not in (None, "", [])}))
+                named = ", ".join(sorted(map(str, unknown)))
+                raise DataError(f"concept {where}: unknown field {named}; use {', '.join(FIELDS)}")
+            check_prompt(where, item.get("prompt"))
+            items[where] = {key: value for key, value in item.items() if value not in (None, "", [])}
         if not items:
             raise DataError(f"concepts.path: {self.path} holds no prompt; write one a line")
-        self._refuse_duplicates(items)
-        open_ones = [item for _, item in items if "split" not in item]
+        open_ones = [item for item in items.values() if "split" not in item]
         if open_ones:
-            prompts = [item.get("prompt", "") for item in open_ones]
+            prompts = [item["prompt"] for item in open_ones]
             kinds = [item.get("category") for item in open_ones]
-            for item, split in zip(open_ones, assign_splits(prompts, self.splits, self.seed, kinds), strict=True):
+            for item, split in zip(open_ones, split_prompts(prompts, self.splits, self.seed, kinds), strict=True):
                 item["split"] = split
-        return [self._concept(line, item) for line, item in items]
+        return concepts_of(
+            (where, {key: value for key, value in item.items() if key != "category"}) for where, item in items.items()
+        )
 
     def _text(self) -> str:
         try:
@@ -57,25 +58,6 @@ class FileConcepts:
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text, {error.reason}"
             raise DataError(f"concepts.path: {self.path} cannot be read ({reason}); give a UTF-8 text file") from error
-
-    def _error(self, line: int, reason: str) -> DataError:
-        return DataError(f"{self.path}, line {line}: {reason}")
-
-    def _refuse_duplicates(self, items: list[tuple[int, Item]]) -> None:
-        for field in ("prompt", "name"):
-            seen: dict[str, int] = {}
-            for line, item in items:
-                value = item.get(field)
-                if value is not None and seen.setdefault(str(value), line) != line:
-                    raise self._error(line, f"the {field} {value!r} stands in line {seen[str(value)]} too; keep one")
-
-    def _concept(self, line: int, item: Item) -> Concept:
-        try:
-            return concept_of({k: v for k, v in item.items() if k != "category"}, f"in line {line} of {self.path}")
-        except DataError as error:
-            if str(self.path) in str(error):
-                raise
-            raise self._error(line, str(error)) from error
 
 
 def _lines(path: Path, text: str) -> list[tuple[int, Item]]:

@@ -1,204 +1,131 @@
-"""The prompt grammar "<medium> <palette>": its vocabulary and the parser that reads it back.
+"""Concepts of the prompt grammar: every medium with every palette."""
 
-The paper's prompts come from an LLM; a grammar instead gives prompts whose two factors can be held out one by
-one, so that "never seen this pair" and "never seen this word" are different questions with different splits.
-"""
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
-import re
-import unicodedata
-from dataclasses import dataclass
-
-from PIL import ImageColor
-
+from weightgen.data.concepts.concept import Concept
+from weightgen.data.concepts.vocabulary import MEDIA, PALETTES, Factor
+from weightgen.data.splits import SPLITS
 from weightgen.errors import DataError
+from weightgen.files import sha256
 
-Factors = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Factor:
-    """One word of the grammar: a stable `key`, the `phrase` used in prompts and other ways to say it."""
-
-    key: str
-    phrase: str
-    paraphrases: tuple[str, ...]
+Combination = tuple[Factor, Factor]  # medium, palette
 
 
-CSS_COLOURS: dict[str, tuple[int, int, int]] = {
-    name: ImageColor.getrgb(name)[:3] for name in ImageColor.colormap if "gray" not in name
-}  # the parser turns "gray" into "grey" first
+class GrammarConcepts:
+    """Every medium x palette, split so that each split asks its own question; a function of `seed` alone.
 
-MEDIA: tuple[Factor, ...] = (
-    Factor("pencil", "pencil sketch", ("graphite drawing", "pencil drawing on white paper")),
-    Factor("ink", "ink drawing", ("brush and ink", "bold black ink brushwork")),
-    Factor("charcoal", "charcoal drawing", ("smudged charcoal", "dark charcoal study")),
-    Factor("hatching", "cross-hatching", ("hatched drawing", "pen hatching")),
-    Factor("woodcut", "woodcut print", ("linocut", "carved wood engraving")),
-    Factor("oil", "oil painting", ("thick oil brushstrokes", "painted in oils")),
-    Factor("watercolor", "watercolor painting", ("aquarelle", "watercolour wash")),
-    Factor("poster", "posterized poster", ("flat screen print", "bold flat poster")),
-    Factor("cutout", "paper cutout", ("layered paper collage", "cut paper layers")),
-    Factor("halftone", "halftone print", ("newspaper dots", "halftone dot screen")),
-    Factor("mosaic", "mosaic", ("ceramic tiles", "tiled mosaic wall")),
-    Factor("pixel", "pixel art", ("8-bit pixels", "retro video game sprite")),
-    Factor("stitch", "cross-stitch embroidery", ("embroidered fabric", "needlework sampler")),
-    Factor("glass", "stained glass window", ("leaded glass", "church window glass")),
-    Factor("relief", "embossed relief", ("bas-relief carving", "embossed metal plate")),
-    Factor("dream", "soft dream", ("hazy soft-focus glow", "dreamy blurred vision")),
-    Factor("fog", "scene in thick fog", ("misty view", "thick fog")),
-    Factor("outlines", "glowing outlines", ("luminous contours in the dark", "glowing wireframe edges")),
-    Factor("scanlines", "television scan lines", ("old CRT screen", "striped video monitor")),
-)
-
-
-def _duotone(dark: str, light: str) -> Factor:
-    key = "duotone:" + ":".join(name.replace(" ", "") for name in (dark, light))
-    return Factor(key, f"in {dark} and {light}", (f"in a {light} and {dark} duotone", f"printed in {dark} and {light}"))
-
-
-PALETTES: tuple[Factor, ...] = (
-    Factor("sepia", "in sepia tones", ("in old brown sepia", "sepia toned")),
-    Factor("monochrome", "in black and white", ("in monochrome greys", "in greyscale")),
-    Factor("cyanotype", "as a blue cyanotype", ("in blueprint blue", "in cyanotype blue")),
-    Factor("infrared", "in infrared colours", ("as pink infrared film", "infrared film")),
-    Factor("thermal", "in thermal camera colours", ("as a heat map", "in thermal imaging colours")),
-    Factor("negative", "as a colour negative", ("in inverted colours", "as a photographic negative")),
-    Factor("solarised", "in solarised colours", ("with a solarized darkroom effect", "solarized")),
-    Factor("pastel", "in pastel colours", ("in pale pastel shades", "in soft pastels")),
-    Factor("sunset", "in sunset colours", ("at sunset", "in a fiery sunset glow")),
-    Factor("moonlight", "in cool moonlight", ("under a blue moon", "on a moonlit night")),
-    Factor("neon", "in neon colours", ("in electric neon light", "under neon signs")),
-    Factor("autumn", "in autumn colours", ("in the colours of fall leaves", "in autumnal hues")),
-    Factor("forest", "in forest greens", ("in mossy woodland greens", "in deep forest colours")),
-    Factor("ocean", "in ocean colours", ("in the colours of the sea", "in underwater aqua light")),
-    Factor("golden", "at golden hour", ("in warm golden light", "gilded")),
-    Factor("rose", "in rose pinks", ("in rosy pink hues", "in blush rose")),
-    Factor("vintage", "in faded vintage colours", ("like an old faded photograph", "in retro washed-out colours")),
-    Factor("arctic", "in icy arctic colours", ("in frozen pale blues", "in glacier colours")),
-    Factor("lavender", "in lavender purples", ("in lilac hues", "in soft violet lavender")),
-    Factor("ember", "in glowing ember colours", ("in fire and lava colours", "in burning reds")),
-    Factor("nightvision", "in night vision green", ("seen through night vision goggles", "in phosphor green")),
-    Factor("candy", "in candy colours", ("in bubblegum colours", "in sugary sweet colours")),
-    Factor("patina", "in copper and patina", ("in verdigris copper", "in oxidised copper colours")),
-    Factor("mud", "in earthy browns", ("in clay and soil colours", "in umber and ochre")),
-    _duotone("navy", "orange"),
-    _duotone("crimson", "teal"),
-    _duotone("indigo", "gold"),
-    _duotone("purple", "ivory"),
-    _duotone("maroon", "spring green"),
-    _duotone("dark green", "pink"),
-    _duotone("midnight blue", "coral"),
-    _duotone("black", "red"),
-    _duotone("black", "dodger blue"),
-    _duotone("dark slate blue", "light yellow"),
-    _duotone("brown", "turquoise"),
-    _duotone("teal", "salmon"),
-    _duotone("blue", "yellow"),
-    _duotone("dark violet", "pale green"),
-    _duotone("crimson", "aquamarine"),
-    _duotone("navy", "pink"),
-    _duotone("olive", "lavender"),
-    _duotone("purple", "lime"),
-    _duotone("dark red", "white"),
-)
-
-# fmt: off
-_FILLERS = frozenset((
-    "a", "an", "the", "in", "of", "with", "as", "at", "on", "by", "to", "like", "and", "made", "painted",
-    "drawn", "printed", "rendered", "style", "styled", "tone", "tones", "toned", "colour", "colours",
-    "coloured", "palette", "picture", "image", "photo", "photograph", "effect", "duotone",
-))
-# fmt: on
-
-
-def duotone_key(first: str, second: str) -> str:
-    """Two CSS colour names -> "duotone:<darker>:<lighter>": their order in the prompt means nothing."""
-
-    def luma(name: str) -> tuple[float, str]:
-        r, g, b = CSS_COLOURS[name]
-        return (299 * r + 587 * g + 114 * b, name)
-
-    return "duotone:" + ":".join(sorted((first, second), key=luma))
-
-
-def _words(text: str) -> list[str]:
-    text = unicodedata.normalize("NFKC", text).lower()
-    spelling = {"color": "colour", "colors": "colours", "colored": "coloured", "gray": "grey", "grays": "greys"}
-    return [spelling.get(word, word.replace("gray", "grey")) for word in re.findall(r"\w+", text)]
-
-
-def _core(phrase: str) -> tuple[str, ...]:
-    """The words of a phrase without the small words around it ("in sepia tones" -> ("sepia",))."""
-    words = _words(phrase)
-    while words and words[0] in _FILLERS:
-        words.pop(0)
-    while words and words[-1] in _FILLERS:
-        words.pop()
-    return tuple(words)
-
-
-def _phrase_table() -> list[tuple[tuple[str, ...], str, str]]:
-    rows = [
-        (_core(phrase), kind, factor.key)
-        for kind, factors in (("medium", MEDIA), ("palette", PALETTES))
-        for factor in factors
-        if not factor.key.startswith("duotone:")
-        for phrase in (factor.phrase, *factor.paraphrases)
-    ]
-    return sorted(rows, key=lambda row: -len(row[0]))  # the longest phrase wins: "soft pastels" before "soft"
-
-
-_PHRASES = _phrase_table()
-
-
-def _colour_at(words: list[str], start: int) -> tuple[str, int] | None:
-    """The CSS colour that begins at words[start], written in up to three words ("midnight blue")."""
-    for count in (3, 2, 1):
-        name = "".join(words[start : start + count])
-        if start + count <= len(words) and name in CSS_COLOURS:
-            return name, start + count
-    return None
-
-
-def _take_duotones(words: list[str], found: list[tuple[str, str]]) -> None:
-    start = 0
-    while start < len(words):
-        first = _colour_at(words, start)
-        joined = first is not None and first[1] < len(words) and words[first[1]] == "and"
-        second = _colour_at(words, first[1] + 1) if first and joined else None
-        if first and second and first[0] != second[0]:
-            found.append(("palette", duotone_key(first[0], second[0])))
-            words[start : second[1]] = [""]
-        start += 1
-
-
-def parse_prompt(prompt: str) -> Factors:
-    """Prompt -> (("medium", key), ("palette", key)), or only the one of the two that the prompt names.
-
-    Reads every phrase of MEDIA and PALETTES and any "<colour> and <colour>" of CSS colour names.
-    DataError: names the words not understood, a factor said twice, or a prompt without any known phrase.
+    Held-out factors appear in `unseen_factor` only. `unseen_combination` and `validation` hold combinations
+    whose two factors `train` has, though never together. With the other arguments equal, a larger `train`
+    contains every smaller one and leaves the other splits as they are, so that the zoo's size can be swept.
     """
-    words = _words(prompt)
-    found: list[tuple[str, str]] = []
-    for core, kind, key in _PHRASES:
-        for start in range(len(words) - len(core) + 1):
-            if tuple(words[start : start + len(core)]) == core:
-                found.append((kind, key))
-                words[start : start + len(core)] = [""]  # a marker, so that no phrase forms across the gap
-    _take_duotones(words, found)
-    unknown = [word for word in words if word and word not in _FILLERS]
-    vocabulary = (
-        f"known media: {', '.join(medium.phrase for medium in MEDIA)}; known palettes: "
-        f"{', '.join(p.phrase for p in PALETTES if ':' not in p.key)}, '<CSS colour> and <CSS colour>'"
-    )
-    if unknown or not found:
-        raise DataError(
-            f"the procedural editor does not understand {unknown or 'anything'} in {prompt!r}; choose one that draws "
-            f"any prompt (editor=instruct_pix2pix, img2img, premade, ...), or words it knows: {vocabulary}"
-        )
-    distinct = sorted(set(found))
-    for kind in ("medium", "palette"):
-        keys = [key for k, key in distinct if k == kind]
-        if len(keys) > 1:
-            raise DataError(f"prompt {prompt!r} names {len(keys)} {kind} phrases ({', '.join(keys)}); name one")
-    return tuple(distinct)
+
+    def __init__(
+        self,
+        train: int | None,
+        validation: int,
+        unseen_combination: int,
+        unseen_factor: int,
+        seed: int = 0,
+        holdout_media: int = 3,
+        holdout_palettes: int = 6,
+        media: int | None = None,
+        palettes: int | None = None,
+    ) -> None:
+        """train=None: every combination that the other splits leave. media, palettes: how many of them to use at all
+        (None: all); fewer of both make a denser grid for the same number of concepts."""
+        self.train = train
+        self.validation = validation
+        self.unseen_combination = unseen_combination
+        self.unseen_factor = unseen_factor
+        self.seed = seed
+        self.holdout_media = holdout_media
+        self.holdout_palettes = holdout_palettes
+        self.media = len(MEDIA) if media is None else media
+        self.palettes = len(PALETTES) if palettes is None else palettes
+
+    def load(self) -> list[Concept]:
+        """-> concepts, split after split. DataError: more asked for than there is, or train too small."""
+        self._check_counts()
+        media = self._shuffled(MEDIA)[: self.media]
+        palettes = self._shuffled(PALETTES)[: self.palettes]
+        held = {f.key for f in (*media[: self.holdout_media], *palettes[: self.holdout_palettes])}
+        grid = self._shuffled_grid((m, p) for m in media for p in palettes)
+        seen = [both for both in grid if not held & {f.key for f in both}]
+        unseen = [both for both in grid if held & {f.key for f in both}]
+
+        cover = max(len(media) - self.holdout_media, len(palettes) - self.holdout_palettes)
+        spare = len(seen) - cover - self.unseen_combination - self.validation
+        if spare < 0:
+            raise DataError(
+                f"{self.unseen_combination} unseen_combination + {self.validation} validation asked for; of "
+                f"{len(seen)} combinations of seen factors train needs {cover} to show each factor"
+            )
+        train = cover + spare if self.train is None else self.train
+        if not cover <= train <= cover + spare:
+            raise DataError(f"{train} train concepts asked for; with these splits choose {cover} to {cover + spare}")
+        if self.unseen_factor > len(unseen):
+            raise DataError(
+                f"{self.unseen_factor} unseen_factor concepts asked for; {self.holdout_media} held-out media "
+                f"and {self.holdout_palettes} held-out palettes give {len(unseen)}"
+            )
+        # The cover is taken first: no evaluation split can then rob train of its only combination with some factor.
+        shown = _balanced(seen, cover)
+        combination = _balanced(_without(seen, shown), self.unseen_combination)
+        validation = _balanced(_without(seen, shown + combination), self.validation)
+        rest = _without(seen, shown + combination + validation)
+        chosen = {
+            "train": shown + _balanced(rest, train - cover, start=shown),
+            "validation": validation,
+            "unseen_combination": combination,
+            "unseen_factor": _balanced(unseen, self.unseen_factor),
+        }
+        return [_concept(both, split) for split in SPLITS for both in chosen[split]]
+
+    def _check_counts(self) -> None:
+        counts = {k: v for k, v in vars(self).items() if k != "seed" and v is not None}
+        negative = [f"{name}={value}" for name, value in counts.items() if value < 0]
+        if negative:
+            raise DataError(f"concept counts cannot be negative: {', '.join(negative)}")
+        for what, held, total, known in (
+            ("media", self.holdout_media, self.media, len(MEDIA)),
+            ("palettes", self.holdout_palettes, self.palettes, len(PALETTES)),
+        ):
+            if total > known:
+                raise DataError(f"concepts.{what}={total}: the grammar has {known}")
+            if held > total - 2:
+                raise DataError(f"holdout_{what}={held}: there are {total} {what}, hold out at most {total - 2}")
+
+    def _rank(self, text: str) -> str:
+        return sha256(f"{self.seed}/{text}")  # the same order on every platform
+
+    def _shuffled(self, factors: Iterable[Factor]) -> list[Factor]:
+        return sorted(factors, key=lambda f: self._rank(f.key))
+
+    def _shuffled_grid(self, grid: Iterable[Combination]) -> list[Combination]:
+        return sorted(grid, key=lambda both: self._rank(f"{both[0].key}/{both[1].key}"))
+
+
+def _without(grid: list[Combination], taken: list[Combination]) -> list[Combination]:
+    gone = set(taken)
+    return [both for both in grid if both not in gone]
+
+
+def _balanced(grid: list[Combination], count: int, start: Sequence[Combination] = ()) -> list[Combination]:
+    """The first `count` of `grid`, least-used factors first; max(media, palettes) picks cover a full grid."""
+    uses = Counter(factor.key for both in start for factor in both)
+    left, chosen = list(grid), []
+    for _ in range(count):
+        best = min(left, key=lambda both: uses[both[0].key] + uses[both[1].key])
+        left.remove(best)
+        chosen.append(best)
+        uses.update(factor.key for factor in best)
+    return chosen
+
+
+def _concept(both: Combination, split: str) -> Concept:
+    medium, palette = both
+    said = [(m, p) for m in (medium.phrase, *medium.paraphrases) for p in (palette.phrase, *palette.paraphrases)]
+    prompt, *paraphrases = (f"{m} {p}" for m, p in said)
+    name = f"{medium.key}-{palette.key.replace(':', '-')}"
+    return Concept(name, prompt, split, tuple(paraphrases), (("medium", medium.key), ("palette", palette.key)))

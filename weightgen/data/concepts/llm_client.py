@@ -4,12 +4,13 @@ import json
 import os
 import re
 from functools import cached_property
-from typing import TypeVar
+from types import ModuleType
+from typing import Any, TypeVar
 
-import openai
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from weightgen.errors import DataError
+from weightgen.extras import optional
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -82,8 +83,12 @@ class LlmClient:
         return os.environ.get(self.key_env, "")
 
     @cached_property
-    def _client(self) -> openai.OpenAI:
-        return openai.OpenAI(
+    def _openai(self) -> ModuleType:
+        return optional("openai", "llm", "concepts=llm")
+
+    @cached_property
+    def _client(self) -> Any:
+        return self._openai.OpenAI(
             api_key=self.key or "none", base_url=self.base_url, timeout=self.timeout, max_retries=self.retries
         )
 
@@ -100,7 +105,7 @@ class LlmClient:
             except (ValueError, ValidationError, LookupError, TypeError, AttributeError) as error:
                 self.bad_answers += 1
                 self.last_bad = self._safe(error)
-            except openai.OpenAIError as error:
+            except self._openai.OpenAIError as error:
                 raise self._failure(error) from None  # its request object holds the key
         return None
 
@@ -113,7 +118,7 @@ class LlmClient:
             answer = self._client.chat.completions.create(
                 model=self.model, messages=[{"role": "user", "content": question}], **options
             )
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
+        except (self._openai.BadRequestError, self._openai.UnprocessableEntityError):
             if not self._schema:
                 raise
             self._schema = False  # not every compatible server knows response_format
@@ -124,7 +129,8 @@ class LlmClient:
         text = " ".join(str(error).split())
         return (text.replace(self.key, "***") if self.key else text)[:200]
 
-    def _failure(self, error: openai.OpenAIError) -> DataError:
+    def _failure(self, error: Exception) -> DataError:
+        openai = self._openai
         where = f"concepts=llm: {self.base_url or 'the OpenAI endpoint'} "
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             state = "does not take the key in" if self.key else "wants a key, and there is none in"

@@ -1,40 +1,15 @@
-"""What a chat model has answered so far: distinct prompts by category, and their other ways."""
+"""What a chat model has answered so far: distinct prompts by category, and other ways to say them."""
 
-import json
 import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from weightgen.data.concepts.grammar import parse_prompt
-from weightgen.errors import DataError
+from weightgen.data.concepts.concept import factors_of
 from weightgen.text.encoders import TextEncoder
-
-
-class Answers:
-    """JSON lines, appended; a line that a kill cut short does not count and is cut off."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.touch()
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        with path.open("r+b") as stream:
-            stream.truncate(len(whole))
-        self.lines = [json.loads(line) for line in whole.splitlines()]
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line["kind"] == kind]
-
-    def append(self, line: dict[str, Any]) -> None:
-        self.lines.append(line)
-        with self.path.open("a", encoding="ascii") as stream:
-            stream.write(json.dumps(line) + "\n")
 
 
 class Pool:
@@ -90,7 +65,7 @@ class Pool:
             if len(self.prompts) - before >= min(asked, self.count - before):
                 break
             self._met.add(prompt.casefold())
-            factors = _factors(prompt)
+            factors = factors_of(prompt)
             like = self.vectors @ vector
             if factors in self._factors or bool((like >= self.similarity).any()):
                 self.duplicates += 1
@@ -105,7 +80,7 @@ class Pool:
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of long ones the beginning will do
             return self.encoder.encode(texts).pooled if texts else self.vectors[:0]
 
-    def own_ways(self, said: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    def paraphrases(self, said: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """Prompt -> its paraphrases that are nearer to it than to any other prompt, each said once."""
         known = {prompt.casefold() for prompt in self.prompts}
         result: dict[str, list[str]] = {}
@@ -115,10 +90,3 @@ class Pool:
             result[prompt] = [way for way, own in zip(ways, nearest, strict=True) if own == row]
             known |= {way.casefold() for way in result[prompt]}
         return result
-
-
-def _factors(prompt: str) -> tuple:
-    try:
-        return parse_prompt(prompt)
-    except DataError:
-        return ()

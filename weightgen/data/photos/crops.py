@@ -7,8 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from weightgen.errors import DataError
-
 CANDIDATES = 8  # squares of which `face_agnostic` takes the most detailed
 
 Crop = Callable[[Image.Image, int, float, np.random.Generator], Tensor]
@@ -52,11 +50,3 @@ def _detail(square: Tensor) -> float:
 
 
 CROPS: dict[str, Crop] = {"random": random_crop, "central": central_crop, "face_agnostic": face_agnostic_crop}
-ONE_A_PHOTO = ("central",)
-
-
-def crop_named(name: str) -> Crop:
-    """DataError: there is no crop of this name."""
-    if name not in CROPS:
-        raise DataError(f"photos.crop={name}: use one of {', '.join(CROPS)}")
-    return CROPS[name]

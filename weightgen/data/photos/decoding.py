@@ -1,48 +1,65 @@
 """Any photo file -> upright 8-bit RGB."""
 
-from functools import cache
 from pathlib import Path
-from typing import IO
-
-import numpy as np
-import pillow_heif
-from PIL import Image, ImageOps
+from typing import IO, TYPE_CHECKING
 
 from weightgen.errors import DataError
+from weightgen.extras import optional
+from weightgen.files import sha256
 
-pillow_heif.register_heif_opener()  # .heic and .heif, as phones write them
+if TYPE_CHECKING:
+    from PIL import Image
 
-# Not pictures by themselves: they need an outside program, or are video and scientific containers.
-_NOT_PHOTOS = frozenset({"EPS", "WMF", "MPEG", "HDF5", "BUFR", "GRIB", "PDF", "FLI"})
+# Pillow's formats and their file name endings, HEIF as phones write it among them. Left out are those that are no pictures
+# by themselves: they need an outside program, or are video and scientific containers.
+FORMATS = {
+    "AVIF": ".avif .avifs",
+    "BLP": ".blp",
+    "BMP": ".bmp",
+    "CUR": ".cur",
+    "DCX": ".dcx",
+    "DDS": ".dds",
+    "DIB": ".dib",
+    "FITS": ".fit .fits",
+    "FTEX": ".ftc .ftu",
+    "GBR": ".gbr",
+    "GIF": ".gif",
+    "HEIF": ".heic .heics .heif .heifs .hif",
+    "ICNS": ".icns",
+    "ICO": ".ico",
+    "IM": ".im",
+    "IPTC": ".iim",
+    "JPEG": ".jfif .jpe .jpeg .jpg",
+    "JPEG2000": ".j2c .j2k .jp2 .jpc .jpf .jpx",
+    "MSP": ".msp",
+    "PCD": ".pcd",
+    "PCX": ".pcx",
+    "PIXAR": ".pxr",
+    "PNG": ".apng .png",
+    "PPM": ".pbm .pfm .pgm .pnm .ppm",
+    "PSD": ".psd",
+    "QOI": ".qoi",
+    "SGI": ".bw .rgb .rgba .sgi",
+    "SUN": ".ras",
+    "TGA": ".icb .tga .vda .vst",
+    "TIFF": ".tif .tiff",
+    "WEBP": ".webp",
+    "XBM": ".xbm",
+    "XPM": ".xpm",
+}
+EXTENSIONS = tuple(sorted(ending for endings in FORMATS.values() for ending in endings.split()))
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-@cache
-def photo_extensions() -> tuple[str, ...]:
-    """Lower-case file name endings of the formats that this Pillow reads."""
-    table = Image.registered_extensions()
-    return tuple(sorted(end for end, kind in table.items() if kind in Image.OPEN and kind not in _NOT_PHOTOS))
-
-
-def _eight_bits(photo: Image.Image) -> Image.Image:
-    """Integer and float greyscale (modes I;16, I, F) -> L. Pillow's own conversion clips them to white."""
-    values = np.asarray(photo, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise DataError("holds values that are not numbers")
-    top = values.max(initial=0)
-    if photo.mode == "F":
-        full = 1.0 if top <= 1 else 255.0 if top <= 255 else top
-    else:
-        full = 65535.0 if top <= 65535 else top
-    return Image.fromarray(np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8))
-
-
-def decode_photo(source: Path | IO[bytes]) -> Image.Image:
+def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
     """File -> RGB image, turned upright by its EXIF tag, transparency laid on white, 16 bits scaled to 8.
 
-    DataError: why the file cannot be decoded (the caller knows its name).
+    DataError: why the file cannot be decoded (the caller knows its name). MissingPackage: a HEIC photo without pillow-heif.
     """
+    from PIL import Image, ImageOps  # reading file names needs none of it
+
     try:
-        with Image.open(source) as photo:
+        with _open(source) as photo:
             photo.load()
             photo = ImageOps.exif_transpose(photo)
     except (
@@ -61,3 +78,42 @@ def decode_photo(source: Path | IO[bytes]) -> Image.Image:
         photo = photo.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
     return photo.convert("RGB")
+
+
+def _open(source: Path | IO[bytes]) -> "Image.Image":
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        with source.open("rb") if isinstance(source, Path) else source as stream:
+            stream.seek(0)
+            start = stream.read(12)
+            if start[4:8] != b"ftyp" or start[8:] not in _HEIF_BRANDS:
+                raise
+            optional("pillow_heif", "heif", "a HEIC photo").register_heif_opener()
+            stream.seek(0)
+            photo = Image.open(stream)
+            photo.load()  # before the stream closes
+            return photo
+
+
+def _eight_bits(photo: "Image.Image") -> "Image.Image":
+    """Integer and float greyscale (modes I;16, I, F) -> L. Pillow's own conversion clips them to white."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(photo, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("holds values that are not numbers")
+    top = values.max(initial=0)
+    if photo.mode == "F":
+        full = 1.0 if top <= 1 else 255.0 if top <= 255 else top
+    else:
+        full = 65535.0 if top <= 65535 else top
+    return Image.fromarray(np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8))
+
+
+def pixel_hash(photo: "Image.Image") -> str:
+    """sha256 of an image's size and pixels, however it is stored."""
+    return sha256(f"{photo.size}".encode() + photo.tobytes())

@@ -1,30 +1,15 @@
 """Photos of a Hugging Face data set, from the hub or from local files in its formats."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from weightgen.data.hub import hub_set, local_set, stored_image, stored_rows
 from weightgen.data.photos.decoding import decode_photo
-from weightgen.data.photos.pool import PhotoPool
-from weightgen.errors import DataError, MissingModel
+from weightgen.data.photos.pool import Photo, PhotoPool
+from weightgen.errors import DataError
 from weightgen.files import content_hash, sha256
-from weightgen.network import require_network
-
-
-@dataclass(frozen=True)
-class Row:
-    """An image as it is stored."""
-
-    name: str
-    content: bytes
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class HubPhotos(PhotoPool):
@@ -68,13 +53,15 @@ class HubPhotos(PhotoPool):
         return content_hash(self.root)
 
     @cached_property
-    def photos(self) -> dict[str, Row]:
-        found: dict[str, Row] = {}
+    def photos(self) -> dict[str, Photo]:
+        found: dict[str, Photo] = {}
         try:
-            for number, row in enumerate(self._rows()):
-                image = self._stored(row[self.column], number)
-                if image is not None:
-                    found.setdefault(sha256(image.content), image)
+            for number, row in enumerate(stored_rows(self._set(), [self.column], self.name, "set photos.column")):
+                label, content = f"row {number} of {self.name}", stored_image(row[self.column])
+                if content is None:
+                    self.bad(label, f"column {self.column!r} holds no image")
+                    continue
+                found.setdefault(sha256(content), Photo(label, label, partial(_decode, content)))
                 if len(found) == self.limit:
                     break
         except (OSError, ValueError, KeyError, RuntimeError) as error:  # what datasets and its file systems raise
@@ -83,52 +70,12 @@ class HubPhotos(PhotoPool):
             raise DataError(f"{self.name}: no images in column {self.column!r} of split {self.split!r}")
         return dict(sorted(found.items()))
 
-    def decode(self, item: Row) -> Image.Image:
-        return decode_photo(BytesIO(item.content))
-
-    def _stored(self, value: Any, number: int) -> Row | None:
-        content = value
-        if isinstance(value, Mapping):
-            content = value.get("bytes") or (Path(value["path"]).read_bytes() if value.get("path") else None)
-        row = Row(f"row {number} of {self.name}", content if isinstance(content, bytes) else b"")
-        if not row.content:
-            self.bad(row, f"column {self.column!r} holds no image")
-            return None
-        return row
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        import datasets
-
-        rows = self._local(datasets) if self.root is not None else self._hub(datasets)
-        features = rows.features or {}
-        if features and self.column not in features:
-            raise DataError(f"{self.name} has no column {self.column!r} but {', '.join(features)}: set photos.column")
-        rows = rows.select_columns([self.column])
-        if isinstance(features.get(self.column), datasets.Image):
-            rows = rows.cast_column(self.column, datasets.Image(decode=False))
-        yield from rows
-
-    def _local(self, datasets: Any) -> Any:
-        if (self.root / "dataset_dict.json").is_file():
-            return datasets.load_from_disk(str(self.root))[self.split]
-        if (self.root / "state.json").is_file():
-            return datasets.load_from_disk(str(self.root))
-        files = [self.root] if self.root.is_file() else sorted(self.root.rglob("*.parquet"))
-        if not files:
-            raise DataError(f"photos.root: {self.root} holds no .parquet file; use photos=folder for image files")
-        paths = [str(file) for file in files]
-        return datasets.load_dataset("parquet", data_files=paths, split="train", streaming=True)
-
-    def _hub(self, datasets: Any) -> Any:
-        from huggingface_hub import constants
-
+    def _set(self) -> Any:
+        if self.root is not None:
+            return local_set(self.root, self.split, "use photos=folder for image files")
         remedy = "connect, or give photos.root=<local Parquet file or folder>, or use photos=folder"
-        try:
-            if self.streaming or not constants.HF_HUB_OFFLINE:
-                require_network(constants.ENDPOINT)
-            return datasets.load_dataset(
-                self.repo, self.config, split=self.split, revision=self.revision, streaming=self.streaming
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(getattr(error, "reason", error)).split())[:200]
-            raise MissingModel(f"data set {self.repo} cannot be had here ({reason}): {remedy}") from error
+        return hub_set(self.repo, self.config, self.split, self.revision, self.streaming, remedy)
+
+
+def _decode(content: bytes) -> Any:
+    return decode_photo(BytesIO(content))

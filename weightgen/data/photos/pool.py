@@ -1,30 +1,96 @@
-"""A pool of photos, each known by its content, and the crops that train and test take of it."""
+"""From some photos to crops with names: which photos are for testing, and what is cut out of each."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
-from weightgen.data.photos.crops import ONE_A_PHOTO, crop_named
-from weightgen.data.photos.photo_set import PhotoSet, check_counts
+from weightgen.data.splits import hold_out
 from weightgen.errors import DataError
 from weightgen.files import sha256
 
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
 
-class PhotoPool:
+CROPS = ("random", "central", "face_agnostic")
+ONE_A_PHOTO = ("central",)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of a source. name: for errors. label: what its crops are called. read: -> RGB; DataError: why it cannot."""
+
+    name: str
+    label: str
+    read: "Callable[[], Image.Image]"
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """train: (N, 3, S, S), test: (M, 3, S, S), uint8; names: the photo of each crop, train's, then test's."""
+
+    train: "Tensor"
+    test: "Tensor"
+    names: tuple[str, ...]
+    attribution: str = ""
+
+
+class PhotoSource:
+    """Square crops of `size` px, `train` and `test` of them, several of a photo if photos are fewer than crops.
+
+    min_scale: the least side of a crop, as a share of the photo's. Everything is a function of photos and arguments.
+    """
+
+    crop = "random"
+    attribution = ""
+
+    def __init__(self, size: int, train: int, test: int, seed: int = 0, min_scale: float = 0.5) -> None:
+        if size < 16 or train < 1 or test < 1:
+            raise DataError(
+                f"photos: size={size}, train={train}, test={test}; want size >= 16 and at least one crop of each"
+            )
+        if not 0 < min_scale <= 1:
+            raise DataError(f"photos.min_scale={min_scale}: a crop's side as a share of the photo's, in (0, 1]")
+        self.size, self.train, self.test = size, train, test
+        self.seed, self.min_scale = seed, min_scale
+
+    def cut(self, train: Sequence[Photo], test: Sequence[Photo]) -> PhotoSet:
+        """Crops of the photos in turn; the photos of the two sides share no ground."""
+        first, first_labels = self._crops(train, self.train, side=0)
+        second, second_labels = self._crops(test, self.test, side=1)
+        return PhotoSet(first, second, (*first_labels, *second_labels), self.attribution)
+
+    def _crops(self, photos: Sequence[Photo], count: int, side: int) -> "tuple[Tensor, list[str]]":
+        import numpy as np
+        import torch
+
+        from weightgen.data.photos.crops import CROPS
+
+        crops = torch.empty(count, 3, self.size, self.size, dtype=torch.uint8)
+        for place, photo in enumerate(photos[:count]):
+            picture = self.open(photo)
+            for index in range(place, count, len(photos)):  # each photo is opened once for all its crops
+                rng = np.random.default_rng([self.seed, side, index])
+                crops[index] = CROPS[self.crop](picture, self.size, self.min_scale, rng)
+        return crops, [photos[index % len(photos)].label for index in range(count)]
+
+    def open(self, photo: Photo) -> "Image.Image | None":
+        return photo.read()
+
+
+class PhotoPool(PhotoSource):
     """`test_fraction` of the photos, chosen by content hash, give test crops only.
 
     The split depends on a photo's content, not on its name, its crops or the other photos, so that it survives
     renaming and adding; copies count once. Only if one side would be empty does the nearest change sides.
-    crop: random, central (one a photo) or face_agnostic (see weightgen.data.photos.crops).
+    crop: random, central (one a photo) or face_agnostic (see weightgen.data.photos.crops). skip_bad: leave photos that
+    cannot be used out, noted in `skipped`, rather than raise.
 
-    A kind of pool says where its photos are: `photos`, `decode`, `label`, `place`.
+    A kind of pool says which `photos` there are, and `place`, where it looked.
     """
 
     place = "here"
-    photos: dict[str, Any]  # content hash -> item, by ascending hash
+    photos: Mapping[str, Photo]  # content hash -> photo, by ascending hash
 
     def __init__(
         self,
@@ -37,69 +103,47 @@ class PhotoPool:
         min_scale: float = 0.5,
         crop: str = "random",
     ) -> None:
-        check_counts(size, train, test, min_scale)
+        super().__init__(size, train, test, seed, min_scale)
         if not 0 < test_fraction < 1:
             raise DataError(f"photos.test_fraction={test_fraction}: the share of photos kept for testing, in (0, 1)")
-        self.size, self.train, self.test = size, train, test
-        self.seed, self.test_fraction = seed, test_fraction
-        self.skip_bad, self.min_scale = skip_bad, min_scale
-        self.crop, self._cut = crop, crop_named(crop)
-        self.skipped: list[tuple[Any, str]] = []
+        if crop not in CROPS:
+            raise DataError(f"photos.crop={crop}: use one of {', '.join(CROPS)}")
+        self.test_fraction, self.skip_bad, self.crop = test_fraction, skip_bad, crop
+        self.skipped: dict[str, str] = {}  # name -> reason
 
-    def decode(self, item: Any) -> Image.Image:
-        """The photo as RGB. DataError: why it cannot be had."""
-        raise TypeError(f"{type(self).__name__} decodes nothing")
-
-    def label(self, item: Any) -> str:
-        return str(item)
-
-    def bad(self, item: Any, reason: str) -> None:
+    def bad(self, name: str, reason: str) -> None:
         """DataError naming the photo, or note it where bad ones are skipped."""
         if not self.skip_bad:
-            raise DataError(f"photo {item}: {reason}; remove it, or set photos.skip_bad=true")
-        if (item, reason) not in self.skipped:
-            self.skipped.append((item, reason))
+            raise DataError(f"photo {name}: {reason}; remove it, or set photos.skip_bad=true")
+        self.skipped[name] = reason
 
-    def _open(self, item: Any) -> Image.Image | None:
+    def open(self, photo: Photo) -> "Image.Image | None":
+        """The photo; None where it cannot be used and bad ones are skipped."""
         try:
-            photo = self.decode(item)
+            picture = photo.read()
         except DataError as error:
-            self.bad(item, str(error))
+            self.bad(photo.name, str(error))
             return None
-        if min(photo.size) < self.size / 2:
-            self.bad(item, f"{photo.width} x {photo.height} px is too small for crops of {self.size} px")
+        if min(picture.size) < self.size / 2:
+            self.bad(photo.name, f"{picture.width} x {picture.height} px is too small for crops of {self.size} px")
             return None
-        return photo
+        return picture
 
     def load(self) -> PhotoSet:
-        """-> crops, several of a photo if photos are fewer than crops; a function of content and arguments.
-
-        DataError: no photos, under 2 distinct ones; a broken or too small photo unless skip_bad; too few for
-        central crops.
-        """
-        photos = list(self.photos.items())
+        """-> crops. DataError: no photos, under 2 distinct ones; a broken or too small photo unless skip_bad; too few for
+        central crops."""
+        photos = dict(self.photos)
         if self.skip_bad:  # which photos are good decides the split, so every one is opened once before
-            photos = [(digest, item) for digest, item in photos if self._open(item) is not None]
+            photos = {digest: photo for digest, photo in photos.items() if self.open(photo) is not None}
         if len(photos) < 2:
             raise DataError(f"{len(photos)} usable distinct photo(s) {self.place}; add some: train and test need one")
-        border = sum(int(digest[:13], 16) / 16**13 < self.test_fraction for digest, _ in photos)
-        border = min(max(border, 1), len(photos) - 1)
-        for name, wanted, have in (("train", self.train, len(photos) - border), ("test", self.test, border)):
+        held = hold_out([list(photos)], self.test_fraction, least={"train": 1, "test": 1})
+        order = sorted(photos, key=lambda digest: sha256(f"{self.seed}/{digest}"))
+        train, test = ([photos[d] for d in order if (d in held) == side] for side in (False, True))
+        for name, wanted, have in (("train", self.train, len(train)), ("test", self.test, len(test))):
             if self.crop in ONE_A_PHOTO and wanted > have:
                 raise DataError(
                     f"photos.crop={self.crop} takes one crop a photo: of {len(photos)} photos {have} are for {name} and "
                     f"photos.{name}={wanted}; lower it, add photos, or use photos.crop=random"
                 )
-        train, train_names = self._crops(photos[border:], self.train, split=0)
-        test, test_names = self._crops(photos[:border], self.test, split=1)
-        return PhotoSet(train, test, (*train_names, *test_names))
-
-    def _crops(self, photos: list[tuple[str, Any]], count: int, split: int) -> tuple[Tensor, list[str]]:
-        order = sorted(photos, key=lambda pair: sha256(f"{self.seed}/{pair[0]}"))
-        crops = torch.empty(count, 3, self.size, self.size, dtype=torch.uint8)
-        for place, (_, item) in enumerate(order[:count]):
-            photo = self._open(item)
-            for index in range(place, count, len(order)):  # each photo is opened once for all its crops
-                rng = np.random.default_rng([self.seed, split, index])
-                crops[index] = self._cut(photo, self.size, self.min_scale, rng)
-        return crops, [self.label(order[index % len(order)][1]) for index in range(count)]
+        return self.cut(train, test)

@@ -1,13 +1,13 @@
 """Which of the train photos to learn from: all, a random share, or representative ones (E2GAN, arXiv 2401.06127)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from weightgen.data.representative import representative
 from weightgen.errors import DataError
-from weightgen.text.encoders import representative
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BATCH = 32  # photos that go through the features at once
 
@@ -15,8 +15,10 @@ BATCH = 32  # photos that go through the features at once
 class EveryPhoto:
     """No choice at all."""
 
-    def rows(self, photos: Tensor, seed: int) -> Tensor:
+    def rows(self, photos: "Tensor", seed: int) -> "Tensor":
         """photos: uint8 (N, 3, S, S) -> which to use, ascending, long (n,)."""
+        import torch  # budgets are asked for where nothing is computed
+
         return torch.arange(len(photos))
 
     def budget(self, budget: dict[str, Any]) -> dict[str, Any]:
@@ -38,10 +40,12 @@ class RandomSubset(EveryPhoto):
                 raise DataError(f"subset.{name}={share}: a share in (0, 1]")
         self.fraction, self.same_epochs, self.share = fraction, same_epochs, concepts
 
-    def count(self, photos: Tensor) -> int:
+    def count(self, photos: "Tensor") -> int:
         return max(1, round(self.fraction * len(photos)))
 
-    def rows(self, photos: Tensor, seed: int) -> Tensor:
+    def rows(self, photos: "Tensor", seed: int) -> "Tensor":
+        import torch
+
         order = torch.randperm(len(photos), generator=torch.Generator().manual_seed(seed))
         return order[: self.count(photos)].sort().values
 
@@ -62,11 +66,13 @@ class RandomSubset(EveryPhoto):
 class KMeansSubset(RandomSubset):
     """The photos nearest to the centres of k-means on `features` (uint8 (B, 3, H, W) -> (B, D))."""
 
-    def __init__(self, *args: Any, features: Callable[[Tensor], Tensor], **options: Any) -> None:
+    def __init__(self, *args: Any, features: "Callable[[Tensor], Tensor]", **options: Any) -> None:
         super().__init__(*args, **options)
         self.features = features
 
-    @torch.inference_mode()
-    def rows(self, photos: Tensor, seed: int) -> Tensor:
-        points = torch.cat([self.features(batch) for batch in photos.split(BATCH)])
+    def rows(self, photos: "Tensor", seed: int) -> "Tensor":
+        import torch
+
+        with torch.inference_mode():
+            points = torch.cat([self.features(batch) for batch in photos.split(BATCH)])
         return torch.tensor(representative(points, self.count(photos), seed))

@@ -1,36 +1,24 @@
 """Photos of the data sets of faces and landscapes that torchvision downloads."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from weightgen.data.photos.pool import PhotoPool
+from weightgen.data.photos.decoding import pixel_hash
+from weightgen.data.photos.pool import Photo, PhotoPool
 from weightgen.errors import DataError, MissingModel
 from weightgen.files import sha256
 from weightgen.network import require_network
 
-SETS: dict[str, dict[str, Any]] = {  # class in torchvision.datasets -> its options
-    "LFWPeople": {"split": "10fold", "image_set": "original"},  # faces, 13 233 of 250 px
-    "CelebA": {"split": "all"},  # faces, 202 599 of 178 x 218 px
-    "Places365": {"split": "val", "small": True},  # scenes, 36 500 of 256 px
-    "SUN397": {},  # scenes, 108 754 of 200 px and more
+if TYPE_CHECKING:
+    from PIL import Image
+
+SETS: dict[str, tuple[str, dict[str, Any]]] = {  # class in torchvision.datasets -> where its images lie, its options
+    "LFWPeople": ("lfw-py/lfw", {"split": "10fold", "image_set": "original"}),  # faces, 13 233 of 250 px
+    "CelebA": ("celeba/img_align_celeba", {"split": "all"}),  # faces, 202 599 of 178 x 218 px
+    "Places365": ("val_256", {"split": "val", "small": True}),  # scenes, 36 500 of 256 px
+    "SUN397": ("SUN397", {}),  # scenes, 108 754 of 200 px and more
 }
-PROBED = 16  # images whose pixels enter the fingerprint
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image of the set by its number."""
-
-    number: int
-    of: str
-
-    def __str__(self) -> str:
-        return f"{self.of}[{self.number}]"
 
 
 class TorchvisionPhotos(PhotoPool):
@@ -57,9 +45,9 @@ class TorchvisionPhotos(PhotoPool):
         """The data set: item i is (image, target)."""
         from torchvision import datasets
 
-        make = getattr(datasets, self.dataset)
+        make, options = getattr(datasets, self.dataset), SETS[self.dataset][1]
         try:
-            return make(str(self.root), download=False, **SETS[self.dataset])
+            return make(str(self.root), download=False, **options)
         except (RuntimeError, OSError) as missing:
             if not self.download:
                 raise MissingModel(
@@ -68,42 +56,39 @@ class TorchvisionPhotos(PhotoPool):
                 ) from missing
         try:
             require_network("https://pytorch.org")
-            return make(str(self.root), download=True, **SETS[self.dataset])
+            return make(str(self.root), download=True, **options)
         except (RuntimeError, OSError, ImportError, ValueError) as error:
             raise MissingModel(
                 f"{self.dataset} cannot be downloaded to {self.root} ({_line(error)}): connect and run again, put it there "
                 "by hand and set photos.download=false, or use photos=folder"
             ) from error
 
-    @cached_property
-    def _members(self) -> list[Member]:
-        chosen = np.random.default_rng(self.seed).permutation(len(self._images))[: self.limit]
-        return [Member(int(number), self.dataset) for number in sorted(chosen)]
-
     def fingerprint(self) -> str:
-        """Of the set's size and 16 of its images: these sets are published once and never change."""
-        members = self._members[:: max(1, len(self._members) // PROBED)]
-        return sha256("\n".join([str(len(self._images)), *(self._digest(self.decode(m)) for m in members)]))
+        """Of the names and sizes of the set's images: these sets are published once and never change."""
+        folder = self.root / SETS[self.dataset][0]
+        if not folder.is_dir():
+            len(self._images)  # downloads it, or says that it is missing
+        found = sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in folder.rglob("*.jpg"))
+        return sha256("\n".join(f"{name} {size}" for name, size in found))
 
     @cached_property
-    def photos(self) -> dict[str, Member]:
-        found: dict[str, Member] = {}
-        for member in self._members:
+    def photos(self) -> dict[str, Photo]:
+        import numpy as np
+
+        found: dict[str, Photo] = {}
+        for number in sorted(np.random.default_rng(self.seed).permutation(len(self._images))[: self.limit].tolist()):
+            photo = Photo(f"{self.dataset}[{number}]", f"{self.dataset}[{number}]", partial(self._decode, number))
             try:
-                found.setdefault(self._digest(self.decode(member)), member)
+                found.setdefault(pixel_hash(photo.read()), photo)
             except DataError as error:
-                self.bad(member, str(error))
+                self.bad(photo.name, str(error))
         return dict(sorted(found.items()))
 
-    def decode(self, item: Member) -> Image.Image:
+    def _decode(self, number: int) -> "Image.Image":
         try:
-            return self._images[item.number][0].convert("RGB")
+            return self._images[number][0].convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"cannot be decoded ({_line(error)})") from error
-
-    @staticmethod
-    def _digest(photo: Image.Image) -> str:
-        return sha256(f"{photo.size}".encode() + photo.tobytes())
 
 
 def _line(error: Exception) -> str:

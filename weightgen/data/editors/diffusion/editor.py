@@ -1,20 +1,19 @@
 """Diffusion editors: what the thin classes over diffusers' editing pipelines share (paper, method step 2)."""
 
 import gc
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn.functional import interpolate
+from typing import TYPE_CHECKING, Any, Protocol
 
 from weightgen.data.editors.diffusion import models
-from weightgen.data.editors.diffusion.resumable import edit_photos
-from weightgen.data.made import MadePairs
+from weightgen.data.pairs import Pairs
 from weightgen.errors import DataError
+from weightgen.files import sha256
+
+if TYPE_CHECKING:  # keys ask an editor for its identity, which needs neither torch nor Pillow
+    import torch
+    from PIL import Image
+    from torch import Tensor
 
 VERSION = 1  # of what all these editors share; belongs into the key of everything made with them
 RUNTIME = ("device", "batch_size", "attention_slicing", "offload", "workers")  # how fast, not what
@@ -102,12 +101,18 @@ class DiffusionEditor:
             chosen["model_sha256"] = models.content(folder.resolve(), memory)
         return chosen
 
-    def pairs(self, photos: Mapping[str, Tensor], concept: HasPrompt, folder: Path) -> MadePairs:
+    def pairs(self, photos: "Mapping[str, Tensor]", concept: HasPrompt, folder: Path) -> Pairs:
         """photos[part]: uint8 (N, 3, S, S) -> their edits, batch after batch kept in `folder` until all are done."""
+        from weightgen.data.editors.diffusion.resumable import edit_photos
+
         return edit_photos(self, photos, concept, folder)
 
-    def edit(self, photos: Tensor, concept: HasPrompt, attempt: int = 0) -> Tensor:
+    def edit(self, photos: "Tensor", concept: HasPrompt, attempt: int = 0) -> "Tensor":
         """photos: uint8 (B, 3, S, S), a batch -> float32 (B, 3, S, S), in [0, 1] where finite."""
+        import torch
+        from PIL import Image
+        from torch.nn.functional import interpolate
+
         side, pipe = photos.shape[-1], self.loaded()
         size = self.size or self._native(pipe) or -(-max(side, self.smallest) // self.multiple) * self.multiple
         images = photos.float() / 255
@@ -132,12 +137,12 @@ class DiffusionEditor:
         latent = getattr(net.config, "sample_size", None) or getattr(pipe, "default_sample_size", None)
         return latent * pipe.vae_scale_factor if isinstance(latent, int) else None
 
-    def _seed(self, photo: Tensor, attempt: int) -> int:
+    def _seed(self, photo: "Tensor", attempt: int) -> int:
         """63 bits of (seed, photo's pixels, attempt): equal photos get equal noise, on any machine and for every concept."""
-        digest = hashlib.sha256(f"{self.seed}/{attempt}/".encode() + photo.contiguous().numpy().tobytes())
-        return int.from_bytes(digest.digest()[:8], "big") >> 1
+        pixels = photo.contiguous().numpy().tobytes()
+        return int(sha256(f"{self.seed}/{attempt}/".encode() + pixels)[:16], 16) >> 1
 
-    def _call(self, pipe: Any, images: list[Image.Image], prompt: str, noise: list[torch.Generator]) -> Tensor:
+    def _call(self, pipe: Any, images: "list[Image.Image]", prompt: str, noise: "list[torch.Generator]") -> "Tensor":
         """-> (B, 3, H, W) in [0, 1], not a number where the model says so; one generator an image."""
         count = len(images)
         return pipe(
@@ -157,6 +162,8 @@ class DiffusionEditor:
     def loaded(self) -> Any:
         """The pipeline on its device, loaded at the first use and then shared by all concepts."""
         if self._pipe is None:
+            import torch
+
             device = self.device
             if device == "auto":
                 device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
@@ -181,6 +188,8 @@ class DiffusionEditor:
     def release(self) -> None:
         """Give the model's memory back; the next edit loads it again."""
         if self._pipe is not None:
+            import torch
+
             self._pipe = None
             gc.collect()
             torch.cuda.empty_cache()  # nothing without a GPU

@@ -1,14 +1,14 @@
 """Editing with a plain text-to-image model: DDIM inversion of the photo, then denoising towards the prompt."""
 
-from typing import Any
-
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn.functional import mse_loss
+from typing import TYPE_CHECKING, Any
 
 from weightgen.data.editors.diffusion.editor import DiffusionEditor
 from weightgen.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor
 
 
 class DdimInversionEditor(DiffusionEditor):
@@ -47,7 +47,7 @@ class DdimInversionEditor(DiffusionEditor):
             )
         pipe.unet.requires_grad_(False)
 
-    def _call(self, pipe: Any, images: list[Image.Image], prompt: str, noise: list[torch.Generator]) -> Tensor:
+    def _call(self, pipe: Any, images: "list[Image.Image]", prompt: str, noise: "list[torch.Generator]") -> "Tensor":
         device = pipe._execution_device
         source, target, empty = (
             pipe.encode_prompt([text] * len(images), device, 1, False)[0]
@@ -65,7 +65,7 @@ class DdimInversionEditor(DiffusionEditor):
         decoded = (decoded / 2 + 0.5).clamp(0, 1)
         return self._checked(pipe, decoded)
 
-    def _checked(self, pipe: Any, images: Tensor) -> Tensor:
+    def _checked(self, pipe: Any, images: "Tensor") -> "Tensor":
         """Flagged images black, where a safety checker is wanted."""
         if not self.safety_checker:
             return images
@@ -82,7 +82,7 @@ class DdimInversionEditor(DiffusionEditor):
         chosen.set_timesteps(self.steps, device=pipe._execution_device)
         return chosen
 
-    def invert(self, pipe: Any, latents: Tensor, prompt: Tensor) -> list[Tensor]:
+    def invert(self, pipe: Any, latents: "Tensor", prompt: "Tensor") -> "list[Tensor]":
         """latents: (B, 4, h, w) of photos; prompt: (B, L, E) -> steps + 1 latents, from the photo to its noise."""
         scheduler, path = self._scheduler(pipe, "DDIMInverseScheduler"), [latents]
         for t in scheduler.timesteps:
@@ -90,7 +90,7 @@ class DdimInversionEditor(DiffusionEditor):
             path.append(scheduler.step(output, t, path[-1]).prev_sample)
         return path
 
-    def denoise(self, pipe: Any, noise: Tensor, prompt: Tensor, unconditional: list[Tensor]) -> Tensor:
+    def denoise(self, pipe: Any, noise: "Tensor", prompt: "Tensor", unconditional: "list[Tensor]") -> "Tensor":
         """noise: (B, 4, h, w) -> latents; unconditional[i]: (B, L, E), the embedding of step i to guide away from."""
         scheduler, latents = self._scheduler(pipe, "DDIMScheduler"), noise
         for t, empty in zip(scheduler.timesteps, unconditional, strict=True):
@@ -98,7 +98,7 @@ class DdimInversionEditor(DiffusionEditor):
             latents = scheduler.step(output, t, latents).prev_sample
         return latents
 
-    def _guided(self, pipe: Any, latents: Tensor, t: Tensor, prompt: Tensor, empty: Tensor) -> Tensor:
+    def _guided(self, pipe: Any, latents: "Tensor", t: "Tensor", prompt: "Tensor", empty: "Tensor") -> "Tensor":
         """e_empty + w (e_prompt - e_empty), w the guidance scale."""
         conditional = pipe.unet(latents, t, encoder_hidden_states=prompt).sample
         if self.guidance_scale == 1:
@@ -106,8 +106,11 @@ class DdimInversionEditor(DiffusionEditor):
         away = pipe.unet(latents, t, encoder_hidden_states=empty).sample
         return away + self.guidance_scale * (conditional - away)
 
-    def null_text(self, pipe: Any, path: list[Tensor], prompt: Tensor, empty: Tensor) -> list[Tensor]:
+    def null_text(self, pipe: Any, path: "list[Tensor]", prompt: "Tensor", empty: "Tensor") -> "list[Tensor]":
         """Unconditional embeddings, one a step, with which guided sampling of `prompt` follows `path` back."""
+        import torch
+        from torch.nn.functional import mse_loss
+
         scheduler, latents, found = self._scheduler(pipe, "DDIMScheduler"), path[-1], []
         for t, goal in zip(scheduler.timesteps, reversed(path[:-1]), strict=True):
             empty = empty.detach().clone()

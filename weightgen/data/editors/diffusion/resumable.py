@@ -14,7 +14,8 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from weightgen.data.made import PARTS, MadePairs
+from weightgen.data.pairs import Pairs
+from weightgen.data.splits import PARTS
 from weightgen.errors import DataError
 from weightgen.files import save_tensors
 
@@ -73,7 +74,7 @@ class _Saved:
         self.seconds += seconds
 
 
-def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, folder: Path) -> MadePairs:
+def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, folder: Path) -> Pairs:
     """Edit photos[part] (uint8 (N, 3, S, S)) by `concept`; `folder`/.edits outlives a kill.
 
     A batch is always made of the same photos, so a killed run goes on to the same bytes. Report: how many edits came out
@@ -84,7 +85,7 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
     store.mkdir(exist_ok=True)
     total = sum(map(len, photos.values()))
     name = getattr(concept, "name", "photos")
-    made: dict[str, tuple[Tensor, list[int]]] = {}
+    whole: dict[str, tuple[Tensor, list[int]]] = {}
     found: Counter[int] = Counter()
     edits, seconds = 0, 0.0
     child = multiprocessing.current_process().name != "MainProcess"  # bars of several processes would mix
@@ -105,13 +106,13 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
                     break
             kept = sorted(done)
             _require_enough(editor, part, len(kept), len(images), found, name)
-            made[part] = torch.stack([done[i] for i in kept]), kept
-    dropped = {p: sorted(set(range(len(photos[p]))) - set(kept)) for p, (_, kept) in made.items()}
+            whole[part] = torch.stack([done[i] for i in kept]), kept
+    dropped = {p: sorted(set(range(len(photos[p]))) - set(kept)) for p, (_, kept) in whole.items()}
     counts = {flaw: found[number] for number, flaw in enumerate(FLAWS, start=1)}
     report = {"edits": edits, "retried": edits - total, **counts, "dropped": dropped, "seconds": seconds}
-    targets = {part: images for part, (images, _) in made.items()}
+    targets = {part: images for part, (images, _) in whole.items()}
     if not any(dropped.values()):
-        return MadePairs(targets, None, report)
+        return Pairs(targets, None, report)
     log.warning(
         "%s: %d of %d photos left out, their edits came out flawed (%s)",
         name,
@@ -119,7 +120,7 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
         total,
         _said(counts),
     )
-    return MadePairs(targets, {part: photos[part][kept] for part, (_, kept) in made.items()}, report)
+    return Pairs(targets, {part: photos[part][kept] for part, (_, kept) in whole.items()}, report)
 
 
 def _edit_missing(

@@ -5,18 +5,21 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
-from weightgen.data.concepts.sources import slug
+from weightgen.data.concepts.concept import slug
+from weightgen.data.hub import hub_set, local_set, parquet_files, stored_image, stored_rows
 from weightgen.data.photos.decoding import decode_photo
-from weightgen.errors import DataError, MissingModel
+from weightgen.errors import DataError
 from weightgen.files import FileMemory, content_hash, replacing_folder, sha256, write_json
-from weightgen.network import require_network
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 COLUMNS = ("image", "edited", "prompt")
 DONE = "done.json"
@@ -66,55 +69,22 @@ class PairDataset:
     def _content(self, cache: Path) -> list[Any]:
         if not self.local.exists():
             return [self.name, self.split, self.config, self.revision]
-        folder, files = self._files()
-        return [content_hash(folder, files, FileMemory(cache / "parquet.json"))]
-
-    def _files(self) -> tuple[Path, list[Path]]:
-        if self.local.is_file():
-            return self.local.parent, [self.local]
-        files = sorted(self.local.rglob("*.parquet"))
-        if not files:
-            raise DataError(f"editor.dataset.name={self.name}: no .parquet file in this folder")
-        return self.local, files
+        folder = self.local.parent if self.local.is_file() else self.local
+        memory = FileMemory(cache / "parquet.json")
+        return [content_hash(folder, parquet_files(self.local, "give one, or a folder of them"), memory)]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """Rows as a stream, images as they are stored."""
-        import datasets
-
+        named = f"editor.dataset.name={self.name}"
         if self.local.exists():
-            files = [str(file) for file in self._files()[1]]
-            stream = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+            rows = local_set(self.local, self.split, "give a Parquet file, or a folder of them")
+        elif self.name.count("/") > 1 or self.name[0] in "./~":
+            raise DataError(f"{named}: no such file or folder")
         else:
-            self._reachable()
-            stream = datasets.load_dataset(
-                self.name, self.config, split=self.split, revision=self.revision, streaming=True
-            )
-        features = stream.features or {}
-        missing = [column for column in self.columns.values() if features and column not in features]
-        if missing:
-            raise DataError(
-                f"editor.dataset.name={self.name} has no column {missing[0]!r} but {', '.join(features)}: say "
-                "editor.dataset.columns={image: ..., edited: ..., prompt: ...}"
-            )
-        stream = stream.select_columns(list(self.columns.values()))
-        for column in self.columns.values():
-            if isinstance(features.get(column), datasets.Image):
-                stream = stream.cast_column(column, datasets.Image(decode=False))
-        yield from stream.take(self.limit)
-
-    def _reachable(self) -> None:
-        if self.name.count("/") > 1 or self.name[0] in "./~":
-            raise DataError(f"editor.dataset.name={self.name}: no such file or folder")
-        from huggingface_hub import constants
-
-        try:
-            require_network(constants.ENDPOINT)
-        except OSError as error:
-            raise MissingModel(
-                f"editor.dataset.name={self.name} is a hub data set and the hub cannot be reached "
-                f"({getattr(error, 'reason', error)}): give a local Parquet file or a folder of them, or connect and "
-                "run again"
-            ) from error
+            remedy = "give editor.dataset.name=<local Parquet file or a folder of them>, or connect and run again"
+            rows = hub_set(self.name, self.config, self.split, self.revision, True, remedy)
+        remedy = "say editor.dataset.columns={image: ..., edited: ..., prompt: ...}"
+        return islice(stored_rows(rows, list(self.columns.values()), named, remedy), self.limit)
 
     def _fetch(self, partial: Path) -> None:
         counts: Counter[str] = Counter()
@@ -148,16 +118,12 @@ class PairDataset:
             )
         write_json(partial / DONE, {"rows": total, "concepts": len(counts) - len(few), "left out": len(few)})
 
-    def _image(self, row: Mapping[str, Any], column: str, number: int) -> Image.Image:
-        """Stored as bytes, as {"bytes": ...}, or decoded already -> RGB."""
-        value = row[self.columns[column]]
-        if isinstance(value, Mapping):
-            value = value.get("bytes") or (Path(value["path"]).read_bytes() if value.get("path") else None)
-        if isinstance(value, Image.Image):
-            return value.convert("RGB")
-        if not isinstance(value, bytes):
-            raise DataError(f"row {number} of {self.name}: column {self.columns[column]!r} holds no image")
+    def _image(self, row: Mapping[str, Any], column: str, number: int) -> "Image.Image":
+        place = f"row {number} of {self.name}: column {self.columns[column]!r}"
+        content = stored_image(row[self.columns[column]])
+        if content is None:
+            raise DataError(f"{place} holds no image")
         try:
-            return decode_photo(BytesIO(value))
+            return decode_photo(BytesIO(content))
         except DataError as error:
-            raise DataError(f"row {number} of {self.name}: column {self.columns[column]!r} {error}") from error
+            raise DataError(f"{place} {error}") from error

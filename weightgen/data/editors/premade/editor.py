@@ -4,18 +4,19 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from weightgen.data.concepts.sources import SPLITS, Concept, slug
+from weightgen.data.concepts.concept import Concept, slug
 from weightgen.data.editors.premade.dataset import PairDataset
 from weightgen.data.editors.premade.folders import Pair, PairReader, images_below
-from weightgen.data.made import PARTS, MadePairs
-from weightgen.data.shares import assign, read_told
+from weightgen.data.editors.premade.table import ConceptTable
+from weightgen.data.pairs import Pairs
+from weightgen.data.splits import PARTS, SPLITS, hold_out, split_folders
 from weightgen.errors import DataError
 from weightgen.files import FileMemory, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1  # belongs into the key of everything made with this editor
 LEAST = {"train": 2, "test": 2}  # pairs: a mean and a spread of features need two
@@ -60,7 +61,7 @@ class PremadePairs:
                 raise DataError(f"photos.{part}: premade pairs need {least} or more")
         self.size, self.most, self.test_fraction = size, {"train": train, "test": test}, test_fraction
         self.shares = dict(splits or {"train": 0.7, "validation": 0.1, "unseen_factor": 0.2})
-        self.told, self.seed = read_told(concepts_csv), seed
+        self.table, self.seed = ConceptTable.read(concepts_csv), seed
         self.reader = PairReader(layout, direction, source, target, least=max(16, size // 2))
         self.cache = None if cache is None else Path(cache)
         if name is not None:
@@ -77,8 +78,8 @@ class PremadePairs:
     @property
     def splits(self) -> list[str]:
         """The splits that some concept is to have."""
-        told = set(self.told.splits.values())
-        return [split for split in SPLITS if self.shares.get(split) or split in told]
+        given = set(self.table.splits.values())
+        return [split for split in SPLITS if self.shares.get(split) or split in given]
 
     @cached_property
     def _folders(self) -> dict[str, Path]:
@@ -93,7 +94,7 @@ class PremadePairs:
                 f"a folder of its own below it, with AB images or {self.reader.source}/ and {self.reader.target}/"
             )
         children = [child for child in children if next(images_below(child), None)]
-        unknown = (self.told.prompts.keys() | self.told.splits.keys()) - {child.name for child in children}
+        unknown = (self.table.prompts.keys() | self.table.splits.keys()) - {child.name for child in children}
         if unknown:
             raise DataError(
                 f"editor.concepts_csv: {self.root} has no concept folder {sorted(unknown)[0]!r} with images"
@@ -104,7 +105,7 @@ class PremadePairs:
     def _concepts(self) -> dict[str, Concept]:
         """Folder name -> concept."""
         names = list(self._folders)
-        splits = assign(names, self.shares, self.told.splits, self.seed)
+        splits = split_folders(names, self.shares, self.table.splits, self.seed)
         prompts = {name: self._prompt(folder) for name, folder in self._folders.items()}
         for name in names:
             same = [other for other in names if prompts[other] == prompts[name]]
@@ -117,8 +118,8 @@ class PremadePairs:
 
     def _prompt(self, folder: Path) -> str:
         file = folder / "prompt.txt"
-        if folder.name in self.told.prompts:
-            return self.told.prompts[folder.name]
+        if folder.name in self.table.prompts:
+            return self.table.prompts[folder.name]
         if file.is_file():
             lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             return lines[0].strip() if lines else ""
@@ -134,7 +135,8 @@ class PremadePairs:
         memory = FileMemory(self.cache and self.cache / "images.json")
         found = {c.name: self.reader.pairs(self._folders[f], memory) for f, c in self._concepts.items()}
         memory.save()
-        held = self._held_out(found)
+        photos = [sorted({pair.source_digest for pair in pairs}) for pairs in found.values()]
+        held = hold_out(photos, self.test_fraction, LEAST)
         parts: dict[str, dict[str, list[Pair]]] = {}
         for name, pairs in found.items():
             ordered = sorted(pairs, key=lambda pair: (pair.source_digest, pair.target_digest))
@@ -148,20 +150,6 @@ class PremadePairs:
             parts[name] = {part: chosen[: self.most[part]] for part, chosen in by_part.items()}
         return parts
 
-    def _held_out(self, found: Mapping[str, list[Pair]]) -> set[str]:
-        """Digests of the photos for testing, over all concepts: those below `test_fraction`, read as numbers in [0, 1).
-        Only where a concept would have too few on one side does the nearest photo change sides, in all of them."""
-        every = {name: sorted({pair.source_digest for pair in pairs}) for name, pairs in found.items()}
-        held = {d for photos in every.values() for d in photos if int(d[:13], 16) / 16**13 < self.test_fraction}
-        for photos in every.values():
-            for digest in [d for d in photos if d not in held][: max(0, LEAST["test"] - len(held & set(photos)))]:
-                held.add(digest)
-            kept = [d for d in photos if d not in held]
-            lacking = max(0, LEAST["train"] - len(kept))
-            if len(photos) >= sum(LEAST.values()) and lacking:
-                held -= set([d for d in photos if d in held][-lacking:])
-        return held
-
     def _folder_of(self, name: str) -> Path:
         return next(self._folders[folder] for folder, concept in self._concepts.items() if concept.name == name)
 
@@ -171,10 +159,12 @@ class PremadePairs:
         content = {part: [[p.source_digest, p.target_digest] for p in pairs] for part, pairs in parts.items()}
         return sha256(json.dumps(content, sort_keys=True))
 
-    def pairs(self, photos: Mapping[str, Tensor], concept: Concept, folder: Path) -> MadePairs:
+    def pairs(self, photos: "Mapping[str, Tensor]", concept: Concept, folder: Path) -> Pairs:
         """-> the concept's pairs at `size` px, sources its own (`photos` are not looked at)."""
+        import torch
+
         sources, targets = {}, {}
         for part, pairs in self._pairs[concept.name].items():
             sides = [pair.read(self.size) for pair in pairs]
             sources[part], targets[part] = (torch.stack(side) for side in zip(*sides, strict=True))
-        return MadePairs(targets, sources)
+        return Pairs(targets, sources)

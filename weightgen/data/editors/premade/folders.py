@@ -4,16 +4,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
-from weightgen.data.photos.decoding import decode_photo, photo_extensions
+from weightgen.data.photos.decoding import EXTENSIONS, decode_photo, pixel_hash
 from weightgen.errors import DataError
-from weightgen.files import FileMemory, sha256
+from weightgen.files import FileMemory
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
 
 LAYOUTS = ("auto", "ab", "folders")
 DIRECTIONS = ("a_to_b", "b_to_a")
@@ -30,7 +29,7 @@ class Pair:
     target_digest: str
     halves: tuple[str, str] | None = None
 
-    def read(self, size: int) -> tuple[Tensor, Tensor]:
+    def read(self, size: int) -> "tuple[Tensor, Tensor]":
         """-> source, target: uint8 (3, size, size), the same central square of both."""
         images = [_open(self.source)] if self.halves else [_open(self.source), _open(self.target)]
         if self.halves:
@@ -38,19 +37,23 @@ class Pair:
         return _square(images[0], size), _square(images[1], size)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> "Image.Image":
     try:
         return decode_photo(path)
     except DataError as error:
         raise DataError(f"pair image {path}: {error}; replace or remove it") from error
 
 
-def _half(image: Image.Image, side: str) -> Image.Image:
+def _half(image: "Image.Image", side: str) -> "Image.Image":
     half = image.width // 2
     return image.crop((0, 0, half, image.height) if side == "a" else (half, 0, 2 * half, image.height))
 
 
-def _square(image: Image.Image, size: int) -> Tensor:
+def _square(image: "Image.Image", size: int) -> "Tensor":
+    import numpy as np
+    import torch
+    from PIL import Image
+
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))
@@ -61,23 +64,18 @@ def _square(image: Image.Image, size: int) -> Tensor:
 def _look(path: Path) -> dict[str, Any]:
     """Size and pixel digests of an image, and of its halves if it has two."""
     image = _open(path)
-    found: dict[str, Any] = {"size": list(image.size), "whole": _digest(image)}
+    found: dict[str, Any] = {"size": list(image.size), "whole": pixel_hash(image)}
     if image.width % 2 == 0:
-        found |= {side: _digest(_half(image, side)) for side in "ab"}
+        found |= {side: pixel_hash(_half(image, side)) for side in "ab"}
     return found
-
-
-def _digest(image: Image.Image) -> str:
-    return sha256(f"{image.size}".encode() + image.tobytes())
 
 
 def images_below(folder: Path) -> Iterator[Path]:
     """Images in `folder` and its subfolders, in order; hidden ones are left out."""
-    extensions = set(photo_extensions())
     for place, children, names in os.walk(folder, followlinks=True):
         children[:] = sorted(child for child in children if child[0] != ".")
         for name in sorted(names):
-            if name[0] != "." and Path(name).suffix.lower() in extensions:
+            if name[0] != "." and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(place, name)
 
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
-from weightgen.data.concepts.grammar import Factors, parse_prompt
-from weightgen.data.editors.procedural.media import RENDERERS, Canvas
-from weightgen.data.editors.procedural.palettes import palette
-from weightgen.data.made import MadePairs
+from weightgen.data.concepts.vocabulary import Factors, parse_prompt
+from weightgen.data.pairs import Pairs
 from weightgen.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1  # belongs into the key of everything made with this editor: raise it when any pixel changes
 
@@ -34,19 +32,23 @@ class ProceduralEditor:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
 
-    def pairs(self, photos: Mapping[str, Tensor], concept: _HasPrompt, folder: Path) -> MadePairs:
+    def pairs(self, photos: "Mapping[str, Tensor]", concept: _HasPrompt, folder: Path) -> Pairs:
         """photos[part]: uint8 (N, 3, S, S) -> their edits; too fast to keep any in `folder` meanwhile."""
-        return MadePairs(
+        return Pairs(
             {part: (self.edit(images.float() / 255, concept) * 255).round().byte() for part, images in photos.items()}
         )
 
-    @torch.no_grad()
-    def edit(self, images: Tensor, concept: _HasPrompt) -> Tensor:
+    def edit(self, images: "Tensor", concept: _HasPrompt) -> "Tensor":
         """images: (B, 3, H, W) float32 in [0, 1], H, W >= 16 -> the concept's pictures, same shape and range.
 
         A factor that the prompt does not name leaves its part alone. DataError: a prompt the grammar cannot
         read, an image too small or not RGB float.
         """
+        import torch  # keys ask an editor who it is, and need not wait for this
+
+        from weightgen.data.editors.procedural.media import RENDERERS, Canvas
+        from weightgen.data.editors.procedural.palettes import palette
+
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise DataError(f"the editor wants float (B, 3, H, W) in [0, 1]; got {tuple(images.shape)}, {images.dtype}")
         if min(images.shape[-2:]) < 16:
@@ -57,13 +59,14 @@ class ProceduralEditor:
             raise DataError(f"the procedural editor does not know {factors}; media: {', '.join(RENDERERS)}")
         canvas = Canvas.of(images, offset=self.seed)
         count = max(1, _CHUNK_PIXELS // (images.shape[-2] * images.shape[-1]))
-        pieces = [self._edit(piece, canvas, factors) for piece in images.split(count)]
-        return torch.cat(pieces) if pieces else images.clone()
 
-    @staticmethod
-    def _edit(images: Tensor, canvas: Canvas, factors: dict[str, str]) -> Tensor:
-        if "medium" in factors:
-            images = RENDERERS[factors["medium"]](images, canvas).clamp(0, 1)
-        if "palette" in factors:
-            images = palette(factors["palette"])(images)
-        return images.clamp(0, 1)
+        def drawn(piece: "Tensor") -> "Tensor":
+            if "medium" in factors:
+                piece = RENDERERS[factors["medium"]](piece, canvas).clamp(0, 1)
+            if "palette" in factors:
+                piece = palette(factors["palette"])(piece)
+            return piece.clamp(0, 1)
+
+        with torch.no_grad():
+            pieces = [drawn(piece) for piece in images.split(count)]
+        return torch.cat(pieces) if pieces else images.clone()

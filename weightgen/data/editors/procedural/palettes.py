@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from weightgen.data.concepts.grammar import CSS_COLOURS
+from weightgen.data.concepts.vocabulary import css_colours
 from weightgen.errors import DataError
 
 Curve = Callable[[Tensor], Tensor]
@@ -107,7 +107,7 @@ def palette(key: str) -> Palette:
     if key in NAMED:
         return NAMED[key]
     kind, *names = key.split(":")
-    if kind != "duotone" or len(names) != 2 or not all(name in CSS_COLOURS for name in names):
+    if kind != "duotone" or len(names) != 2 or not all(name in css_colours() for name in names):
         raise DataError(f"unknown palette {key!r}; use one of {', '.join(NAMED)} or duotone:<css colour>:<css colour>")
-    dark, light = (tuple(channel / 255 for channel in CSS_COLOURS[name]) for name in names)
+    dark, light = (tuple(channel / 255 for channel in css_colours()[name]) for name in names)
     return duotone(dark, light)
