@@ -19,7 +19,8 @@ from weightgen.errors import WeightgenError
 from weightgen.rng import stream
 from weightgen.translation import TranslatorModule, inject_lora
 from weightgen.translation.fleet.batches import FleetBatches
-from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
+from weightgen.translation.fleet.members import FleetResult
+from weightgen.translation.fleet.training import FleetModule, FleetSteps
 
 TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
 SEED = 0

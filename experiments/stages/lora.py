@@ -31,7 +31,7 @@ from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.data.concepts.concept import Concept
 from weightgen.files import save_tensors
 from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
-from weightgen.translation.fleet.training import FleetResult
+from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.training import translate
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from weightgen.artifacts import Spec
 from weightgen.batches import Texts
 from weightgen.translation import inject_lora, lora_state
 from weightgen.translation.fleet.batches import FleetBatches
-from weightgen.translation.fleet.training import FleetModule, FleetResult, FleetSteps
+from weightgen.translation.fleet.members import FleetResult
+from weightgen.translation.fleet.training import FleetModule, FleetSteps
 
 
 def shares(specs: Sequence[Spec], workers: int) -> list[list[Spec]]:

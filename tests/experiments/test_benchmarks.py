@@ -19,7 +19,7 @@ from experiments.benchmarks.runner import measure
 from weightgen.errors import WeightgenError
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation import LoraSpec, inject_lora, merge_lora
-from weightgen.translation.fleet.training import FleetResult
+from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.lora import lora_parameters
 from weightgen.weights import BlockLayout
 

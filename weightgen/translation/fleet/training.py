@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,42 +14,12 @@ from weightgen.errors import WeightgenError
 from weightgen.schedules import Schedule
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.discriminators import StackedDiscriminator
+from weightgen.translation.fleet.members import FleetResult, Member, Rows
 from weightgen.translation.fleet.row_adam import AdamRows, RowAdam
 from weightgen.translation.lora import LoraSpec
 from weightgen.translation.losses import discriminator_loss, generator_loss
 from weightgen.translation.stacked_lora import StackedLora
 from weightgen.translation.training import OptimizerFactory, to_signed
-
-Rows = dict[str, AdamRows]  # "lora" and perhaps "discriminator"; parts (C, P), or (P,) of a single concept
-
-
-class FleetResult(NamedTuple):
-    """What leaves the fleet. state: as `lora_state` gives it, None if the concept diverged (loss not finite).
-
-    seconds: of fleet steps, each step's shared equally by the concepts in it.
-    """
-
-    name: str
-    state: dict[str, Tensor] | None
-    steps: int
-    seconds: float
-
-
-@dataclass(eq=False)
-class Member:
-    """A concept, number `concept` of the batches. rows: what it has learnt, None before it first enters; step: its updates
-    so far; seconds: its share of the fleet's."""
-
-    name: str
-    concept: int
-    schedule: Schedule
-    rows: Rows | None = None
-    step: int = 0
-    seconds: float = 0.0
-
-    @property
-    def remaining(self) -> int:
-        return self.schedule.end - self.step
 
 
 class FleetModule(pl.LightningModule):
@@ -152,7 +121,7 @@ class FleetModule(pl.LightningModule):
         if any(member.remaining == 0 for member in self.members) or self.fleet_step % self.check_every == 0:
             healthy = dict(zip(self.members, self._sums.isfinite().tolist(), strict=True))  # waits for the device
             leaving = [member for member, well in healthy.items() if member.remaining == 0 or not well]
-            self.members = [member for member in self.members if member not in leaving]
+            self.members = [member for member in healthy if member not in leaving]
             for member in leaving:
                 self.on_leave(self._result(member, healthy[member]))
             if self._admit() or leaving:
@@ -178,8 +147,7 @@ class FleetModule(pl.LightningModule):
         """The rows, (P,) each, that a concept starts from."""
         start = self.stacked.zero(1)
         if self.lora is not None:
-            given = self.lora(name)
-            start = {factor: given[factor][None] for factor in start}
+            start = {factor: weights[None] for factor, weights in self.lora(name).items()}
         fresh = {"lora": self.stacked.pack(start)[0]}
         if self.discriminator is not None:
             fresh["discriminator"] = self.new_discriminator
