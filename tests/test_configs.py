@@ -9,9 +9,35 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from weightgen.choices import make, parameters
+from weightgen.data.concepts import CONCEPTS
+from weightgen.data.editors import EDITORS
+from weightgen.data.photos import PHOTOS, SUBSETS
+from weightgen.diffusion import DENOISERS
+from weightgen.evaluation import FEATURES
+from weightgen.generation import REFINERS
+from weightgen.inits import INITS
+from weightgen.text import TEXT_ENCODERS
+from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
+
+TABLES = {
+    "concepts": CONCEPTS,
+    "photos": PHOTOS,
+    "subset": SUBSETS,
+    "editor": EDITORS,
+    "text_encoder": TEXT_ENCODERS,
+    "translator": TRANSLATORS,
+    "scratch": TRANSLATORS,
+    "distilled": TRANSLATORS,
+    "discriminator": DISCRIMINATORS,
+    "denoiser": DENOISERS,
+    "refiner": REFINERS,
+    "init": INITS,
+    "metrics": FEATURES,
+}
 CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -30,12 +56,22 @@ def test_every_option_composes_and_names_real_classes(group: str, option: str) -
     plus = "+" if group == "variant" else ""
     cfg = composed(f"{plus}{group}={option}", "photos.root=somewhere" if option == "folder" else "seed=0")
     node = cfg if group in ("experiment", "variant") else cfg[group]
-    targets = [n for n in _nodes(node) if "_target_" in n]
-    for target in targets:
+    for target in [n for n in _nodes(node) if "_target_" in n]:
+        assert not target["_target_"].startswith("weightgen."), f"{group}={option} names a module, not a short name"
         known = inspect.signature(get_class(target["_target_"])).parameters
         open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-        unknown = set(target) - set(known) - {"_target_", "_partial_", "_convert_", "name"}
+        unknown = set(target) - set(known) - {"_target_", "_partial_"}
         assert open_ended or not unknown, f"{group}={option}: {target['_target_']} has no {unknown}"
+    for slot, table in TABLES.items():
+        given = OmegaConf.to_container(cfg[slot], resolve=True)
+        name = given.pop("kind" if slot == "init" else "name")
+        assert not set(given) - parameters(table.find(name)) - {"name"}, f"{group}={option}: {slot}={name}"
+
+
+def test_every_name_of_every_table_is_a_class() -> None:
+    for table in TABLES.values():
+        for name in table.classes:
+            assert inspect.isclass(table.find(name))
 
 
 def _nodes(node):
@@ -58,11 +94,10 @@ def test_every_recipe_names_its_report(recipe: str) -> None:
 
 
 def test_the_paper_recipe_has_the_papers_sizes() -> None:
-    from weightgen.translation import LoraSpec, inject_lora
-    from weightgen.translation.lora import lora_parameters
+    from weightgen.translation.lora import LoraSpec, inject_lora, lora_parameters
 
     cfg = composed("experiment=paper")
-    base = instantiate(cfg.translator, text_dim=384)
+    base = make(TRANSLATORS, OmegaConf.to_container(cfg.translator), text_dim=384)
     lora = inject_lora(base, LoraSpec(**OmegaConf.to_container(cfg.lora)))
     parameters = sum(p.numel() for p in lora_parameters(lora).values())
     assert abs(parameters - 92_000) < 2_000  # PAPER: about 0.092 M
@@ -78,7 +113,7 @@ def test_the_published_design_is_one_override_away(recipe: str) -> None:
     cfg = composed(f"experiment={recipe}", "+variant=paper")
     assert cfg.recipe == recipe
     assert cfg.paths.reports != "reports"
-    assert (cfg.lora.train, cfg.denoiser._target_.rsplit(".", 1)[1]) == ("ab", "BlockUNet1d")
+    assert (cfg.lora.train, cfg.denoiser.name) == ("ab", "unet1d")
     assert (cfg.translator.skips, cfg.translator.positions) == ("none", 0)
     assert (cfg.budget.function.steps, cfg.budget.finetune.trainable) == (0, "lora")
 
@@ -125,7 +160,7 @@ def test_a_recipe_that_sweeps_names_an_app_and_options_that_there_are(recipe: st
 def test_the_papers_inputs_are_recipes(recipe: str) -> None:
     cfg, paper = composed(f"experiment={recipe}"), composed("experiment=paper")
     assert (cfg.photos.size, cfg.photos.train, cfg.concepts.count) == (256, 1000, 520)
-    names = [cfg[group]._target_.rsplit(".", 1)[1] for group in ("concepts", "photos", "text_encoder", "metrics")]
-    assert names == ["LlmConcepts", "FolderPhotos", "OpenClipTextEncoder", "InceptionFeatures"]
+    names = [cfg[group].name for group in ("concepts", "photos", "text_encoder", "metrics")]
+    assert names == ["llm", "folder", "open_clip", "inception"]
     for group in ("budget", "lora", "denoiser", "translator", "blocks", "scratch"):
         assert cfg[group] == paper[group]

@@ -25,6 +25,6 @@ def test_younger_photo_options_leave_older_keys_alone(tmp_path):
     from experiments.pipeline.options import photo_options
 
     node = composed("experiment=smoke", "photos=folder", f"photos.root={tmp_path}").photos
-    assert set(photo_options(node)) == {"_target_", "size", "train", "test", "test_fraction", "skip_bad", "seed"}
+    assert set(photo_options(node)) == {"name", "size", "train", "test", "test_fraction", "skip_bad", "seed"}
     node.crop = "central"
     assert photo_options(node)["crop"] == "central"

@@ -4,17 +4,19 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from hydra.utils import instantiate
 
 from experiments.benchmarks.problem import Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
+from experiments.pipeline.options import plain
+from weightgen.choices import make
+from weightgen.evaluation import FEATURES
 from weightgen.evaluation.metrics import ImageMetrics
 
 
 def evaluation(setting: Setting) -> Iterator[Contest]:
     """Seconds of all scores of one set of images."""
     options = setting.cfg.bench.evaluation
-    features = instantiate(setting.cfg.metrics).to(setting.device)
+    features = make(FEATURES, plain(setting.cfg.metrics)).to(setting.device)
     metrics = ImageMetrics(features)
     for size in setting.cfg.bench.sizes:
         work = Problem(setting.cfg, size)

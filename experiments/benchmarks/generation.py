@@ -11,18 +11,21 @@ from experiments.benchmarks.problem import SEED, TEXT_DIM, TOKENS, Setting
 from experiments.benchmarks.runner import Contest, Side
 from experiments.pipeline.graph import plain
 from experiments.pipeline.load import seeded
+from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler, to_x0
 from weightgen.generation.generator import BlockGenerator
 from weightgen.rng import stream
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation import LoraSpec, inject_lora, load_lora_state, lora_state
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
+from weightgen.translation.nets import TRANSLATORS
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 
 def generation(setting: Setting) -> Iterator[Contest]:
     """Seconds from cached text features to weight sets, on the layout of a LoRA of bench.generation.lora."""
     cfg, options = setting.cfg, setting.cfg.bench.generation
-    base = seeded(SEED, cfg.translator, text_dim=TEXT_DIM)
+    base = seeded(SEED, TRANSLATORS, cfg.translator, text_dim=TEXT_DIM)
     model = inject_lora(base, LoraSpec(**plain(options.lora))).to(setting.device)
     shapes = {name: tuple(weight.shape) for name, weight in lora_state(model).items()}
     layout = BlockLayout(shapes, cfg.blocks.size, cfg.blocks.rule)
@@ -91,7 +94,7 @@ def generator(
 ) -> BlockGenerator:
     """An untrained weight generator of `net` (None: the recipe's denoiser)."""
     size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": TEXT_DIM}
-    denoiser = seeded(SEED, net or cfg.denoiser, **size).eval().to(device)
+    denoiser = seeded(SEED, DENOISERS, net or cfg.denoiser, **size).eval().to(device)
     ones = torch.ones(layout.blocks, layout.size, device=device)
     scheduler = make_scheduler(cfg.budget.denoiser.prediction)
     return BlockGenerator(denoiser, Sampler(scheduler, steps=steps), layout, Normalizer(0 * ones, ones))

@@ -17,10 +17,12 @@ from experiments.pipeline.load import lora_spec, seeded
 from weightgen.batches import Batches, Pairs, Texts, pair_batches
 from weightgen.errors import WeightgenError
 from weightgen.rng import stream
-from weightgen.translation import TranslatorModule, inject_lora
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
+from weightgen.translation.lora import inject_lora
+from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
+from weightgen.translation.training import TranslatorModule
 
 TOKENS, TEXT_DIM = 24, 384  # as the MiniLM encoder gives them
 SEED = 0
@@ -61,13 +63,13 @@ class Problem:
         shape = cfg.bench.photos, 3, size, size
         self.photos = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
         self.tokens = torch.randn(1, TOKENS, TEXT_DIM, generator=noise)
-        self.base: nn.Module = seeded(SEED, cfg.translator, text_dim=TEXT_DIM).eval()
+        self.base: nn.Module = seeded(SEED, TRANSLATORS, cfg.translator, text_dim=TEXT_DIM).eval()
 
     def targets(self, concept: int) -> Tensor:
         return 255 - self.photos.roll(concept, -1)
 
     def discriminator(self) -> nn.Module | None:
-        return seeded(SEED, self.cfg.discriminator) if self.budget.adversarial else None
+        return seeded(SEED, DISCRIMINATORS, self.cfg.discriminator) if self.budget.adversarial else None
 
     def adapted(self) -> nn.Module:
         """The base with an untrained LoRA."""

@@ -15,8 +15,9 @@ from experiments.benchmarks.problem import Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
 from experiments.training.fit import fit
 from weightgen.batches import Batches
-from weightgen.translation import FineTuneModule, merge_lora
 from weightgen.translation.fleet.training import FleetSteps
+from weightgen.translation.lora import merge_lora
+from weightgen.translation.training import FineTuneModule
 
 Training = tuple[pl.LightningModule, Any]  # and its batches
 Make = Callable[[], Training]

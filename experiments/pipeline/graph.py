@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Self
 
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.pipeline.methods import all_methods, method_options
@@ -12,8 +11,13 @@ from experiments.pipeline.options import by_content, photo_options, plain
 from experiments.stages import subset as _subset
 from experiments.stages.editors import identity, premade
 from weightgen.artifacts import Spec
+from weightgen.choices import make
+from weightgen.data.concepts import CONCEPTS
 from weightgen.data.concepts.concept import Concept
+from weightgen.data.editors import EDITORS
+from weightgen.data.photos import PHOTOS
 from weightgen.errors import WeightgenError
+from weightgen.inits import INITS
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
@@ -43,7 +47,7 @@ class StageGraph:
     @cached_property
     def source(self) -> Any:
         """Where concepts come from; one with `collect` is asked once, and its list is an artifact."""
-        return instantiate(self.cfg.concepts)
+        return make(CONCEPTS, plain(self.cfg.concepts))
 
     @cached_property
     def collected(self) -> Spec | None:
@@ -90,7 +94,7 @@ class StageGraph:
 
     @cached_property
     def photos(self) -> Spec:
-        source = instantiate(self.cfg.photos)
+        source = make(PHOTOS, plain(self.cfg.photos))
         return self._spec(
             "photos", {"photos": photo_options(self.cfg.photos), "content": source.fingerprint()}, [], "photos"
         )
@@ -98,7 +102,7 @@ class StageGraph:
     def pairs(self, concept: Concept) -> Spec:
         config = {
             "editor": self._editor,
-            "editor_version": get_class(self.cfg.editor._target_).version,
+            "editor_version": EDITORS.find(self.cfg.editor.name).version,
             "prompt": concept.prompt,
             "factors": [list(factor) for factor in concept.factors],
         }
@@ -260,7 +264,7 @@ class StageGraph:
 
     def init_class(self, name: str) -> Any:
         """The class of weightgen.inits.base (or its rivals) behind a method: says what it `needs`."""
-        return get_class(self.method(name)["_target_"])
+        return INITS.find(self.method(name)["kind"])
 
     def scratch(self, name: str) -> dict[str, Any]:
         """The net that a method trains from scratch."""

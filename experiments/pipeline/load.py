@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -14,14 +13,20 @@ from torch import Tensor, nn
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.options import by_content, plain
 from weightgen.artifacts import Spec
+from weightgen.choices import Choices, make
 from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
+from weightgen.evaluation import FEATURES
 from weightgen.evaluation.metrics import ImageMetrics, Reference
 from weightgen.files import save_tensors
 from weightgen.rng import drawing_from, stream
+from weightgen.text import TEXT_ENCODERS
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec
-from weightgen.weights import BlockLayout, Normalizer, Zoo
+from weightgen.translation.nets import TRANSLATORS
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
+from weightgen.weights.zoo import Zoo
 
 
 @lru_cache(maxsize=512)
@@ -80,7 +85,7 @@ def text_encoder(cfg: DictConfig) -> TextEncoder:
 
 @lru_cache(maxsize=2)
 def _encoder(description: str) -> TextEncoder:
-    return instantiate(OmegaConf.create(description))
+    return make(TEXT_ENCODERS, plain(OmegaConf.create(description)))
 
 
 def text_features(pipeline: Pipeline, prompts: list[str]) -> TextFeatures:
@@ -107,14 +112,14 @@ def concept_texts(pipeline: Pipeline, concepts: list[Concept]) -> tuple[TextFeat
     return text_features(pipeline, prompts), rows
 
 
-def seeded(seed: int, make: Any, **arguments: Any) -> Any:
-    """An object of a config node whose random weights are a function of `seed` and of which class it is."""
-    with drawing_from(seed, f"weights/{make._target_.rpartition('.')[2]}"):
-        return instantiate(make, **arguments)
+def seeded(seed: int, table: Choices, options: Any, **more: Any) -> Any:
+    """A net of `table` whose random weights are a function of `seed` and of which class it is."""
+    with drawing_from(seed, f"weights/{table.find(options['name']).__name__}"):
+        return make(table, plain(options), **more)
 
 
 def new_translator(pipeline: Pipeline, seed: int = 0) -> nn.Module:
-    return seeded(seed, pipeline.cfg.translator, text_dim=text_encoder(pipeline.cfg).dim)
+    return seeded(seed, TRANSLATORS, pipeline.cfg.translator, text_dim=text_encoder(pipeline.cfg).dim)
 
 
 def load_base(pipeline: Pipeline, folder: Path) -> nn.Module:
@@ -142,7 +147,7 @@ def image_metrics(cfg: DictConfig) -> ImageMetrics:
 
 @lru_cache(maxsize=2)
 def _metrics(description: str) -> ImageMetrics:
-    return ImageMetrics(instantiate(OmegaConf.create(description)))
+    return ImageMetrics(make(FEATURES, plain(OmegaConf.create(description))))
 
 
 def reference(pipeline: Pipeline, concept: Concept) -> Reference:

@@ -4,22 +4,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command.app import CONF
 from experiments.pipeline.options import plain
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import ordered
+from weightgen.inits import INITS
 
-INITS = Path(CONF) / "init"
+FOLDER = Path(CONF) / "init"
 
 
 @cache
 def all_methods() -> list[str]:
     """Every conf/init that is no control, in canonical order."""
-    targets = {path.stem: OmegaConf.load(path)._target_ for path in INITS.glob("*.yaml")}
-    return ordered(name for name, target in targets.items() if not getattr(get_class(target), "control", False))
+    kinds = {path.stem: OmegaConf.load(path).kind for path in FOLDER.glob("*.yaml")}
+    return ordered(name for name, kind in kinds.items() if not getattr(INITS.find(kind), "control", False))
 
 
 def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:
     if name == cfg.init.name:
         options = plain(cfg.init)
     else:
-        path = INITS / f"{name}.yaml"
+        path = FOLDER / f"{name}.yaml"
         if not path.exists():
             raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
         scope = OmegaConf.create({"evidence": cfg.evidence, "init": OmegaConf.load(path)})

@@ -11,8 +11,8 @@ LOCAL_MODELS = ("pretrained", "architecture", "weights", "model")  # options tha
 
 
 def plain(node: Any) -> Any:
-    """A config node as resolved plain Python."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    """A config node as resolved plain Python. Raises MissingMandatoryValue where an option has no value."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True) if OmegaConf.is_config(node) else node
 
 
 def by_content(node: Any) -> Any:

@@ -26,7 +26,8 @@ from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.data.representative import representative
 from weightgen.files import save_tensors, write_json
 from weightgen.slices import spread
-from weightgen.translation import TranslatorModule
+from weightgen.translation.nets import DISCRIMINATORS
+from weightgen.translation.training import TranslatorModule
 
 log = logging.getLogger(__name__)
 SHOWN = 4  # concepts whose images are logged and scored
@@ -56,7 +57,7 @@ def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     )
     module = TranslatorModule(
         new_translator(pipeline, cfg.build_seed),
-        seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None,
+        seeded(cfg.build_seed, DISCRIMINATORS, cfg.discriminator) if budget.adversarial else None,
         instantiate(budget.optimizer),
         discriminator_optimizer=instantiate(budget.discriminator_optimizer),
         l1_weight=budget.l1_weight,

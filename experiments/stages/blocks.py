@@ -11,7 +11,9 @@ from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import find, tensors
 from weightgen.artifacts import Spec
 from weightgen.files import save_tensors, write_json
-from weightgen.weights import BlockLayout, Normalizer, Zoo, ZooEntry
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
+from weightgen.weights.zoo import Zoo, ZooEntry
 
 log = logging.getLogger(__name__)
 SCORES = ("l1", "l1_zero", "fid", "kid", "perceptual")

@@ -30,6 +30,7 @@ from experiments.training.fit import fit, log_images, log_scores, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Texts
 from weightgen.data.concepts.concept import Concept
+from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.curves import mean
@@ -37,9 +38,10 @@ from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator
 from weightgen.rng import stream
 from weightgen.slices import spread
-from weightgen.translation import inject_lora, load_lora_state
+from weightgen.translation.lora import inject_lora, load_lora_state
 from weightgen.translation.training import translate
-from weightgen.weights import BlockLayout, set_batches
+from weightgen.weights.batches import set_batches
+from weightgen.weights.blocks import BlockLayout
 
 log = logging.getLogger(__name__)
 SHOWN = 4  # train concepts whose generated translators are logged
@@ -48,7 +50,7 @@ SHOWN = 4  # train concepts whose generated translators are logged
 def new_denoiser(pipeline: Pipeline, layout: BlockLayout, seed: int = 0) -> nn.Module:
     """An untrained denoiser for a layout."""
     size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(pipeline.cfg).dim}
-    return seeded(seed, pipeline.cfg.denoiser, **size)
+    return seeded(seed, DENOISERS, pipeline.cfg.denoiser, **size)
 
 
 def block_generator(pipeline: Pipeline) -> BlockGenerator:

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+
+from experiments.pipeline.options import plain
+from weightgen.choices import make
+from weightgen.data.editors import EDITORS
 
 _made: dict[str, Any] = {}  # the last editor, by its options
 
@@ -15,7 +18,7 @@ def editor(cfg: DictConfig) -> Any:
     if description not in _made:
         release_editor()
         _made.clear()
-        _made[description] = instantiate(OmegaConf.create(description))
+        _made[description] = make(EDITORS, plain(cfg.editor))
     return _made[description]
 
 
@@ -28,12 +31,12 @@ def release_editor() -> None:
 
 def premade(cfg: DictConfig) -> Any | None:
     """The editor where it brings concepts and photos of its own, else None."""
-    return editor(cfg) if hasattr(get_class(cfg.editor._target_), "concepts") else None
+    return editor(cfg) if hasattr(EDITORS.find(cfg.editor.name), "concepts") else None
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """What of the editor's options belongs into keys: all, unless the editor says which decide its pixels."""
-    options, kind = OmegaConf.to_container(cfg.editor, resolve=True), get_class(cfg.editor._target_)
+    options, kind = plain(cfg.editor), EDITORS.find(cfg.editor.name)
     if not hasattr(kind, "identity"):
         return options
     return kind.identity(options, Path(cfg.paths.artifacts) / ".files.json")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from experiments.pipeline.build import Pipeline
@@ -27,7 +27,9 @@ from weightgen.artifacts import Spec
 from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.files import save_tensors, write_json
-from weightgen.translation import FineTuneModule, inject_lora, load_lora_state, lora_state, merge_lora
+from weightgen.translation.lora import inject_lora, load_lora_state, lora_state, merge_lora
+from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
+from weightgen.translation.training import FineTuneModule
 
 log = logging.getLogger(__name__)
 SAMPLES = 4  # test images kept for the grid
@@ -37,7 +39,7 @@ def initial_model(pipeline: Pipeline, spec: Spec, init: Spec | None) -> tuple[nn
     """The translator that training starts from, and the seconds its initialisation took."""
     cfg, seed = pipeline.cfg, spec.subject[2]
     if init is None:
-        return seeded(seed, OmegaConf.create(spec.config["scratch"])), 0.0
+        return seeded(seed, TRANSLATORS, spec.config["scratch"]), 0.0
     base = load_base(pipeline, pipeline.store.require(find(init, "base")))
     state = tensors(pipeline.store.require(init) / "lora.safetensors")
     model = load_lora_state(inject_lora(base, lora_spec(cfg)), state)
@@ -53,7 +55,7 @@ def new_discriminator(pipeline: Pipeline, spec: Spec, init: Spec | None) -> nn.M
     budget = spec.config["budget"]
     if not budget["adversarial"]:
         return None
-    discriminator = seeded(spec.subject[2], pipeline.cfg.discriminator)
+    discriminator = seeded(spec.subject[2], DISCRIMINATORS, pipeline.cfg.discriminator)
     if init is not None and budget["discriminator"] == "base":
         base = pipeline.store.require(find(init, "base"))
         discriminator.load_state_dict(tensors(base / "discriminator.safetensors"))

@@ -29,7 +29,7 @@ from weightgen.files import save_tensors
 from weightgen.generation.generator import BlockGenerator
 from weightgen.generation.through_base import FunctionSpaceModule
 from weightgen.translation.stacked_lora import StackedLora
-from weightgen.weights import Zoo
+from weightgen.weights.zoo import Zoo
 
 
 def function_batches(

@@ -13,9 +13,10 @@ from experiments.stages.function import function_batches
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
 from weightgen.files import save_tensors
+from weightgen.generation import REFINERS
 from weightgen.generation.guided import Guide
 from weightgen.generation.guided_training import GuidedModule
-from weightgen.translation import inject_lora, lora_state
+from weightgen.translation.lora import inject_lora, lora_state
 from weightgen.translation.stacked_lora import StackedLora
 
 
@@ -24,7 +25,7 @@ def new_guide(pipeline: Pipeline, spec: Spec) -> Guide:
     cfg, store = pipeline.cfg, pipeline.store
     _, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
     size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(cfg).dim}
-    refiner = seeded(cfg.build_seed, cfg.refiner, **size)
+    refiner = seeded(cfg.build_seed, REFINERS, cfg.refiner, **size)
     base = load_base(pipeline, store.require(find(spec, "base")))
     return Guide(refiner, StackedLora(base, lora_spec(cfg)), layout, normalizer)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from experiments.pipeline.build import Pipeline
@@ -24,15 +23,17 @@ from experiments.pipeline.load import (
 from experiments.stages.denoiser import block_generator
 from experiments.stages.guide import new_guide
 from weightgen.artifacts import Spec
+from weightgen.choices import make
 from weightgen.errors import WeightgenError
 from weightgen.files import save_tensors
 from weightgen.generation.generator import WeightGenerator
 from weightgen.generation.guided import Guide
 from weightgen.generation.pairs_loss import Evidence
+from weightgen.inits import INITS
 from weightgen.inits.base import WeightSpace
 from weightgen.rng import stream
 from weightgen.translation.lora import inject_lora, lora_state
-from weightgen.weights import BlockLayout
+from weightgen.weights.blocks import BlockLayout
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,9 @@ def trained_state(pipeline: Pipeline, lora: Spec) -> dict[str, torch.Tensor]:
 
 
 def new_init(pipeline: Pipeline, method: str) -> Any:
-    options = {key: value for key, value in pipeline.method(method).items() if key != "name"}
-    return instantiate(OmegaConf.create(options))
+    options = pipeline.method(method)
+    arguments = {key: value for key, value in options.items() if key != "kind"}
+    return make(INITS, arguments | {"name": options["kind"]})
 
 
 def build_fit(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:

@@ -30,9 +30,10 @@ from weightgen.artifacts import Spec
 from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.data.concepts.concept import Concept
 from weightgen.files import save_tensors
-from weightgen.translation import TranslatorModule, inject_lora, load_lora_state, lora_state
 from weightgen.translation.fleet.members import FleetResult
-from weightgen.translation.training import translate
+from weightgen.translation.lora import inject_lora, load_lora_state, lora_state
+from weightgen.translation.nets import DISCRIMINATORS
+from weightgen.translation.training import TranslatorModule, translate
 
 log = logging.getLogger(__name__)
 DIVERGED = 1.5  # times the L1 that the base scores with LoRA at zero
@@ -60,7 +61,7 @@ def train(pipeline: Pipeline, spec: Spec, folder: Path, loggers: Sequence[Logger
     )
     module = TranslatorModule(
         inject_lora(base, lora_spec(cfg).starting(concept.prompt)),
-        seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None,
+        seeded(cfg.build_seed, DISCRIMINATORS, cfg.discriminator) if budget.adversarial else None,
         instantiate(budget.optimizer),
         discriminator_optimizer=instantiate(budget.discriminator_optimizer),
         l1_weight=budget.l1_weight,

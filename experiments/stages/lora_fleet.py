@@ -19,10 +19,11 @@ from experiments.stages.lora import publish
 from experiments.training.fit import fit, tracked
 from weightgen.artifacts import Spec
 from weightgen.batches import Texts
-from weightgen.translation import inject_lora, lora_state
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
+from weightgen.translation.lora import inject_lora, lora_state
+from weightgen.translation.nets import DISCRIMINATORS
 
 
 def shares(specs: Sequence[Spec], workers: int) -> list[list[Spec]]:
@@ -85,7 +86,7 @@ def _module(pipeline: Pipeline, specs: Sequence[Spec], base: torch.nn.Module, si
     """What `train_loras.train` makes for one concept, for all of `specs`; they go by their keys."""
     cfg, budget, lora = pipeline.cfg, pipeline.cfg.budget.lora, lora_spec(pipeline.cfg)
     specs_by_key = {spec.key: spec for spec in specs}
-    discriminator = seeded(cfg.build_seed, cfg.discriminator) if budget.adversarial else None
+    discriminator = seeded(cfg.build_seed, DISCRIMINATORS, cfg.discriminator) if budget.adversarial else None
 
     def own_start(key: str) -> dict[str, Tensor]:
         return lora_state(inject_lora(base, lora.starting(specs_by_key[key].subject.prompt)))

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.load import pair_tensors, tensors
+from experiments.pipeline.options import plain
 from experiments.stages.editors import editor
 from weightgen.artifacts import Spec
+from weightgen.choices import make
 from weightgen.data.editors.diffusion.resumable import FLAWS
+from weightgen.data.photos import PHOTOS
 from weightgen.data.splits import SPLITS
 from weightgen.evaluation.grid import grid
 from weightgen.files import save_tensors, write_json
@@ -25,7 +27,7 @@ SHOWN = 6
 
 def build_photos(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: each crop's photo."""
-    photos = instantiate(pipeline.cfg.photos).load()
+    photos = make(PHOTOS, plain(pipeline.cfg.photos)).load()
     save_tensors(folder / "photos.safetensors", {"train": photos.train, "test": photos.test})
     write_json(folder / "names.json", {"names": photos.names, "attribution": photos.attribution})
     return {"train": len(photos.train), "test": len(photos.test)}

@@ -4,21 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
 from experiments.pipeline.options import plain
 from weightgen.artifacts import Spec, Store
+from weightgen.choices import make
+from weightgen.data.photos import SUBSETS
 from weightgen.data.photos.subset import EveryPhoto
 from weightgen.errors import WeightgenError
+from weightgen.evaluation import FEATURES
 from weightgen.files import save_tensors
 
 
 def key(cfg: DictConfig) -> dict[str, Any]:
     """What the choice adds to a key: nothing where every photo is used."""
-    return {} if get_class(cfg.subset._target_) is EveryPhoto else {"subset": plain(cfg.subset)}
+    return {} if SUBSETS.find(cfg.subset.name) is EveryPhoto else {"subset": plain(cfg.subset)}
 
 
 def budget(cfg: DictConfig, given: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def concepts(cfg: DictConfig, count: int, default: int) -> int:
 
 
 def _without_features(cfg: DictConfig) -> EveryPhoto:
-    return instantiate(cfg.subset, **({"features": None} if "features" in cfg.subset else {}))
+    return make(SUBSETS, plain(cfg.subset) | ({"features": None} if "features" in cfg.subset else {}))
 
 
 def train_rows(cfg: DictConfig, store: Store, photos: Spec, sources: Any) -> Tensor | None:
@@ -50,7 +52,9 @@ def train_rows(cfg: DictConfig, store: Store, photos: Spec, sources: Any) -> Ten
     spec = Spec("subset", 1, key(cfg) | {"seed": cfg.build_seed}, (photos,), "base", "subset of the photos")
 
     def build(folder: Path) -> dict[str, Any]:
-        rows = instantiate(cfg.subset).rows(shared, cfg.build_seed)
+        options = plain(cfg.subset)
+        features = {"features": make(FEATURES, options["features"])} if "features" in options else {}
+        rows = make(SUBSETS, options | features).rows(shared, cfg.build_seed)
         save_tensors(folder / "rows.safetensors", {"rows": rows})
         return {"photos": len(shared), "chosen": len(rows)}
 

@@ -11,13 +11,13 @@ from experiments.command.app import CONF
 
 CPU = torch.device("cpu")
 TINY = [
-    "translator={_target_: weightgen.translation.nets.e2gan.E2GANGenerator, width: 8, heads: 2, resnet_blocks: 1}",
-    "discriminator={_target_: weightgen.translation.nets.patchgan.PatchDiscriminator, width: 8, layers: 1}",
+    "translator={name: e2gan, width: 8, heads: 2, resnet_blocks: 1}",
+    "discriminator={name: patchgan, width: 8, layers: 1}",
     "lora.ranks={down: 1, up: 1}",
     # per layer r (in k^2 + out): 88 + 176 of down, 4 * 64 + (64 + 416 + 416 + 64) + 288 + 160 of the transformer
     "bench.generation.lora.ranks={down: 1, transformer: 1}",
-    "denoiser={_target_: weightgen.diffusion.joint.JointTransformer, width: 8, layers: 1, heads: 2, rank: 1}",
-    "bench.single={_target_: weightgen.diffusion.unet1d.BlockUNet1d, width: 8, levels: 1, heads: 2, rank: 1}",
+    "denoiser={name: joint, width: 8, layers: 1, heads: 2, rank: 1}",
+    "bench.single={name: unet1d, width: 8, levels: 1, heads: 2, rank: 1}",
     "bench={pairs: 1, sizes: [16], photos: 4, blocks: [1, 2]}",
     "bench.fleet={concepts: [2], steps: 1, solo: 1}",
     "bench.zoo={concepts: [1, 2], steps: 1, fleet: 1}",
@@ -35,7 +35,9 @@ def configured(*overrides: str) -> DictConfig:
         if "{" in line:
             name, _, value = line.partition("=")
             new = OmegaConf.create(value)
-            OmegaConf.update(cfg, name, new, merge="_target_" not in value and "ranks" not in name)
+            OmegaConf.update(
+                cfg, name, new, merge="name" not in value and "_target_" not in value and "ranks" not in name
+            )
     return cfg
 
 

@@ -19,8 +19,10 @@ from weightgen.diffusion.sampler import make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
 from weightgen.evaluation.distances import frechet_distance
 from weightgen.slices import spread
-from weightgen.translation import E2GANGenerator, PatchDiscriminator, TranslatorModule
-from weightgen.weights import set_batches
+from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.translation.nets.patchgan import PatchDiscriminator
+from weightgen.translation.training import TranslatorModule
+from weightgen.weights.batches import set_batches
 
 N, K, D, L, E = 6, 5, 16, 3, 8
 STEPS = 5

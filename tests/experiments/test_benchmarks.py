@@ -18,10 +18,9 @@ from experiments.benchmarks.problem import TEXT_DIM, Problem, Setting, _finished
 from experiments.benchmarks.runner import measure
 from weightgen.errors import WeightgenError
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation import LoraSpec, inject_lora, merge_lora
 from weightgen.translation.fleet.members import FleetResult
-from weightgen.translation.lora import lora_parameters
-from weightgen.weights import BlockLayout
+from weightgen.translation.lora import LoraSpec, inject_lora, lora_parameters, merge_lora
+from weightgen.weights.blocks import BlockLayout
 
 
 def test_the_peak_sees_memory_that_is_gone_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from experiments.sweeps.studies import known_studies, listing, record
 from experiments.sweeps.study_report import gather, state
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import write_results
-from weightgen.translation import LoraSpec
+from weightgen.translation.lora import LoraSpec
 
 STUDIES = sorted(known_studies())
 

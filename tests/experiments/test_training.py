@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from experiments.benchmarks.problem import Problem
 from experiments.command.app import CONF
 from experiments.training.fit import fit
-from weightgen.translation import lora_state
+from weightgen.translation.lora import lora_state
 
 
 @pytest.mark.filterwarnings("ignore")

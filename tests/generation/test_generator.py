@@ -1,6 +1,8 @@
 """A saved generator is the generator: one prompt, one translator, bit for bit; and no foreign code runs."""
 
 import json
+import shutil
+import sys
 
 import pytest
 import torch
@@ -8,11 +10,13 @@ import torch
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
-from weightgen.generation.generator import BlockGenerator, WeightGenerator, build
+from weightgen.generation.generator import BlockGenerator, WeightGenerator
 from weightgen.text.encoders import MiniLMTextEncoder
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
+from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.training import translate
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 SIZE = 128
 LORA = {"ranks": {"down": 2, "up": 1, "out": 1}, "alpha": 2.0, "train": "ab", "seed": 1}
@@ -41,9 +45,9 @@ def saved(tmp_path_factory):
     generator.save(
         folder,
         {
-            "translator": {"_target_": "weightgen.translation.E2GANGenerator", **TRANSLATOR},
-            "denoiser": {"_target_": "weightgen.diffusion.joint.JointTransformer", **denoiser_options},
-            "text_encoder": {"_target_": "weightgen.text.encoders.MiniLMTextEncoder", "max_length": 16},
+            "translator": {"name": "e2gan", **TRANSLATOR},
+            "denoiser": {"name": "joint", **denoiser_options},
+            "text_encoder": {"name": "minilm", "max_length": 16},
             "lora": LORA,
             "prediction": "sample",
             "steps": 1,
@@ -144,32 +148,59 @@ def test_a_folder_without_a_generator_names_the_make_target(tmp_path):
             WeightGenerator.load(folder)
 
 
-@pytest.mark.parametrize(
-    "target", ["os.system", "builtins.eval", "weightgenx.text.MiniLMTextEncoder", "torch.nn.Linear", "eval"]
-)
-def test_code_from_elsewhere_is_refused(tmp_path, target):
-    with pytest.raises(WeightgenError, match="not part of weightgen"):
-        build({"_target_": target, "command": "true"})
-    (tmp_path / "generator.json").write_text(json.dumps({"translator": {"_target_": target}}))
-    with pytest.raises(WeightgenError, match="not part of weightgen"):
-        WeightGenerator.load(tmp_path)
+def altered(folder, target, change):
+    """A copy of a saved generator whose generator.json is changed."""
+    shutil.copytree(folder, target)
+    content = json.loads((target / "generator.json").read_text())
+    change(content)
+    (target / "generator.json").write_text(json.dumps(content))
+    return target
+
+
+NAMES = ["os.system", "builtins.eval", "weightgen.artifacts.write_json", "E2GANGenerator", "", None, ["e2gan"], {}]
+
+
+@pytest.mark.parametrize("slot", ["translator", "denoiser", "text_encoder"])
+@pytest.mark.parametrize("name", NAMES, ids=str)
+def test_only_a_name_of_the_closed_table_is_taken(saved, tmp_path, slot, name):
+    folder = altered(saved[1], tmp_path / "copy", lambda content: content[slot].update(name=name))
+    before = set(sys.modules)
+    with pytest.raises(WeightgenError, match=rf"generator.json: {slot}=.*: choose ") as error:
+        WeightGenerator.load(folder)
+    assert "\n" not in str(error.value)
+    assert set(sys.modules) == before
+
+
+def test_a_module_path_of_an_older_file_is_refused(saved, tmp_path):
+    def older(content):
+        content["translator"] = {"_target_": "weightgen.translation.nets.e2gan.E2GANGenerator", **TRANSLATOR}
+
+    with pytest.raises(WeightgenError, match=r"translator=None: choose comodgan, e2gan, unet"):
+        WeightGenerator.load(altered(saved[1], tmp_path / "copy", older))
 
 
 @pytest.mark.parametrize(
-    ("target", "arguments"),
+    ("change", "message"),
     [
-        ("weightgen.artifacts.write_json", {"content": "overwritten"}),  # a function of weightgen: writes files
-        ("weightgen.artifacts.Path", {}),  # a class of another package, seen through an import
+        (lambda content: content["translator"].update(command="true"), "translator=e2gan has no option command"),
+        (lambda content: content["denoiser"].pop("text_dim"), "denoiser=joint: missing .*'text_dim'"),
+        (lambda content: content["translator"].update(width=16), "size mismatch"),
+        (lambda content: content["translator"].update(width="wide"), "TypeError"),
+        (lambda content: content.update(translator="e2gan"), "AttributeError"),
+        (lambda content: content.pop("lora"), "KeyError"),
+        (lambda content: content["lora"].update(rank=3), "TypeError.*rank"),
     ],
 )
-def test_a_function_or_a_foreign_class_behind_a_weightgen_module_is_refused(tmp_path, target, arguments):
-    if target.endswith("write_json"):
-        arguments = {**arguments, "path": tmp_path / "file"}
-    with pytest.raises(WeightgenError, match="not part of weightgen"):
-        build({"_target_": target, **arguments})
+def test_what_cannot_be_made_is_one_line(saved, tmp_path, change, message):
+    with pytest.raises(WeightgenError, match=message) as error:
+        WeightGenerator.load(altered(saved[1], tmp_path / "copy", change))
+    assert "\n" not in str(error.value)
 
 
-def test_build_makes_what_the_description_says():
-    encoder = build({"_target_": "weightgen.text.encoders.MiniLMTextEncoder", "max_length": 16})
-    assert isinstance(encoder, MiniLMTextEncoder)
-    assert encoder.max_length == 16
+@pytest.mark.parametrize("file", ["generator.json", "base.safetensors", "normalizer.safetensors"])
+def test_a_file_cut_short_is_one_line(saved, tmp_path, file):
+    folder = altered(saved[1], tmp_path / "copy", lambda content: None)
+    (folder / file).write_bytes((folder / file).read_bytes()[:20])
+    with pytest.raises(WeightgenError, match=r"is damaged|holds no generator that this version can make") as error:
+        WeightGenerator.load(folder)
+    assert "\n" not in str(error.value)

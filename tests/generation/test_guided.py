@@ -14,7 +14,8 @@ from weightgen.generation.guided_training import GuidedModule
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.inits.base import GuidedInit, WeightSpace
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora
+from weightgen.translation.lora import LoraSpec, inject_lora
+from weightgen.translation.nets.e2gan import E2GANGenerator
 
 
 def guide(rate: float = 0.05, photos: int = 2) -> tuple[Guide, object, object]:

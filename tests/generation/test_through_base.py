@@ -7,9 +7,11 @@ from weightgen.batches import Batches, Pairs, Texts, concept_batches
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
 from weightgen.generation.through_base import FunctionSpaceModule
-from weightgen.translation import E2GANGenerator, LoraSpec
+from weightgen.translation.lora import LoraSpec
+from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.stacked_lora import StackedLora
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 TRAINER = {
     "accelerator": "cpu",

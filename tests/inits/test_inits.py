@@ -11,7 +11,8 @@ from weightgen.generation.generator import BlockGenerator
 from weightgen.inits import base as inits
 from weightgen.inits.base import GeneratedInit, MeanInit, NearestInit, Pix2PixInit, TrainedInit, WeightSpace, ZeroInit
 from weightgen.text.encoders import TextFeatures
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 # two blocks of two weights; three train concepts, their prompts at 0, 90 and 180 degrees
 BLOCKS = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[3.0, 2.0], [3.0, 0.0]], [[5.0, 2.0], [0.0, 2.0]]])

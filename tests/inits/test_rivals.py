@@ -21,10 +21,10 @@ from weightgen.inits.zoo import (
     principal,
 )
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state
-from weightgen.translation.lora import lora_parameters
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_parameters, lora_state
+from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.training import to_signed
-from weightgen.weights import BlockLayout
+from weightgen.weights.blocks import BlockLayout
 
 ZERO = torch.zeros(2, 2)
 A, B, C = (torch.tensor([[v, 2 * v], [-v, 0.0]]) for v in (0.0, 3.0, 6.0))  # last weight: padding

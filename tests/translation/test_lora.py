@@ -7,8 +7,17 @@ import torch
 from torch import nn
 
 from weightgen.errors import WeightgenError
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state, lora_state, merge_lora
-from weightgen.translation.lora import ADAPTER, lora_modules, lora_parameters
+from weightgen.translation.lora import (
+    ADAPTER,
+    LoraSpec,
+    inject_lora,
+    load_lora_state,
+    lora_modules,
+    lora_parameters,
+    lora_state,
+    merge_lora,
+)
+from weightgen.translation.nets.e2gan import E2GANGenerator
 
 RANKS = {"down": 2, "transformer": 4, "up": 3, "out": 1}
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1

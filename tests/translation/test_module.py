@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.utils.data import DataLoader
 
-from weightgen.translation import FineTuneModule, PatchDiscriminator, TranslatorModule, UNetGenerator
-from weightgen.translation.training import to_bytes, to_signed, translate
+from weightgen.translation.nets.patchgan import PatchDiscriminator
+from weightgen.translation.nets.unet import UNetGenerator
+from weightgen.translation.training import FineTuneModule, TranslatorModule, to_bytes, to_signed, translate
 
 
 class TinyGenerator(nn.Module):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, load_lora_state
-from weightgen.translation.lora import lora_parameters
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_parameters
+from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.stacked_lora import StackedLora, low_rank_convolution
 
 RANKS = {"down": 2, "transformer": 2, "up": 2, "out": 2}

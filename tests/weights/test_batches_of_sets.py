@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 
 from weightgen.batches import Batches, Texts
-from weightgen.weights import set_batches
+from weightgen.weights.batches import set_batches
 
 N, K, D = 5, 4, 3
 # set n, block k holds 100 n + 10 k + (0, 1, 2), so that every value says where it is from

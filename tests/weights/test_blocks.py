@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from weightgen.errors import WeightgenError
-from weightgen.translation import E2GANGenerator, LoraSpec, inject_lora, lora_state
-from weightgen.weights import BlockLayout
+from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.weights.blocks import BlockLayout
 
 RULES = (1, 2, 3)
 TINY = {"a.A": (2, 3), "a.B": (1, 2), "b.A": (2, 2), "c.A": (2, 3), "c.B": (1, 2)}  # 8, 4, 8 weights

@@ -2,7 +2,7 @@
 
 import torch
 
-from weightgen.weights import Normalizer
+from weightgen.weights.normalizer import Normalizer
 
 VALID = torch.tensor([[True, True], [True, False], [True, True]])
 BLOCKS = torch.tensor([[[1.0, 10.0], [4.0, 0.0], [5.0, 5.0]], [[3.0, 16.0], [8.0, 0.0], [5.0, 5.0]]])

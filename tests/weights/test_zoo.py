@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from weightgen.errors import WeightgenError
-from weightgen.weights import Zoo, ZooEntry
+from weightgen.weights.zoo import Zoo, ZooEntry
 
 ENTRY = ZooEntry("mosaic-sepia", "a mosaic in sepia, “тест”", "train", 0, 500, "3fa1", "77be", {"l1": 0.1})
 OTHER = replace(ENTRY, concept="ink-teal")

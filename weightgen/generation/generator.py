@@ -1,23 +1,28 @@
 """From a prompt to a translator: the weight generator of a finished run in three lines."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from weightgen.choices import make
+from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
 from weightgen.files import read_json, save_tensors, write_json
 from weightgen.rng import stream
+from weightgen.text import TEXT_ENCODERS
 from weightgen.text.encoders import TextEncoder, TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
+from weightgen.translation.nets import TRANSLATORS
 from weightgen.translation.training import translate
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class WeightGenerator:
     def save(self, folder: Path | str, description: Mapping[str, Any]) -> None:
         """Write generator.json and three safetensors files.
 
-        description: {"translator", "denoiser", "text_encoder": {"_target_": dotted name, **arguments},
+        description: {"translator", "denoiser", "text_encoder": {"name": short name, **arguments},
         "lora": ..., "prediction": ..., "steps": ...}: what `load` needs to make the nets again.
         """
         folder = Path(folder)
@@ -96,32 +101,33 @@ class WeightGenerator:
 
     @classmethod
     def load(cls, folder: Path | str) -> "WeightGenerator":
-        """Raises MissingArtifact if `folder` holds no saved generator."""
+        """Raises MissingArtifact if `folder` holds no saved generator, WeightgenError if it cannot be made from it.
+
+        What the file names is looked up in closed tables, so it cannot choose which code runs.
+        """
         folder = Path(folder)
         if not (folder / "generator.json").exists():
             raise MissingArtifact(
                 f"{folder} holds no generator.json: run `make demo`, then load reports/demo/generator"
             )
-        content = read_json(folder / "generator.json")
-        base, denoiser = build(content["translator"]), build(content["denoiser"])
+        content = read_json(folder / "generator.json", "save the generator again")
+        try:
+            return cls._load(folder, content)
+        except WeightgenError as error:
+            raise WeightgenError(f"{folder / 'generator.json'}: {error}") from None
+        except (AttributeError, KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise WeightgenError(
+                f"{folder} holds no generator that this version can make ({type(error).__name__}: {reason})"
+            ) from error
+
+    @classmethod
+    def _load(cls, folder: Path, content: Mapping[str, Any]) -> "WeightGenerator":
+        base, denoiser = make(TRANSLATORS, content["translator"]), make(DENOISERS, content["denoiser"])
         base.load_state_dict(load_file(folder / "base.safetensors"))
         denoiser.load_state_dict(load_file(folder / "denoiser.safetensors"))
         layout = BlockLayout.from_json(content["layout"])
         normalizer = Normalizer(**load_file(folder / "normalizer.safetensors"))
         sampler = Sampler(make_scheduler(content["prediction"]), steps=content["steps"])
         blocks = BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
-        return cls(base, LoraSpec(**content["lora"]), blocks, build(content["text_encoder"]))
-
-
-def build(description: Mapping[str, Any]) -> Any:
-    """An object of this package from {"_target_": "weightgen....Class", **arguments}.
-
-    Raises WeightgenError for any other target: a downloaded JSON must not choose what code runs.
-    """
-    arguments = dict(description)
-    module, _, name = str(arguments.pop("_target_")).rpartition(".")
-    ours = module.split(".")[0] == "weightgen"
-    found = getattr(importlib.import_module(module), name, None) if ours else None
-    if not isinstance(found, type) or not found.__module__.startswith("weightgen."):
-        raise WeightgenError(f"{module}.{name} is not part of weightgen: a saved generator may only name its classes")
-    return found(**arguments)
+        return cls(base, LoraSpec(**content["lora"]), blocks, make(TEXT_ENCODERS, content["text_encoder"]))

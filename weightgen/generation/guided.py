@@ -15,7 +15,8 @@ from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import TRAIN_TIMESTEPS
 from weightgen.generation.through_base import ThroughBase
 from weightgen.translation.stacked_lora import StackedLora
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 FEATURES = 5  # of each weight: value, gradient, its sign, last round's gradient, last round's step
 ROUND_TIME = 100  # the first round has the diffusion time of pure noise; each further round has this much less

@@ -14,7 +14,7 @@ from weightgen.errors import WeightgenError
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import lora_parameters
 from weightgen.translation.training import to_signed
-from weightgen.weights import BlockLayout
+from weightgen.weights.blocks import BlockLayout
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from weightgen.schedules import Schedule
 from weightgen.slices import own_rows
 from weightgen.translation.stacked_lora import StackedLora
 from weightgen.translation.training import to_signed
-from weightgen.weights import BlockLayout, Normalizer
+from weightgen.weights.blocks import BlockLayout
+from weightgen.weights.normalizer import Normalizer
 
 
 class ThroughBase(nn.Module):

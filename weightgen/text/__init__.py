@@ -1,1 +1,11 @@
-"""Text encoders: prompts become tokens, a mask and a pooled vector."""
+"""Prompts as features."""
+
+from weightgen.choices import Choices
+
+TEXT_ENCODERS = Choices(
+    "text_encoder",
+    {
+        "minilm": "weightgen.text.encoders:MiniLMTextEncoder",
+        "open_clip": "weightgen.text.open_clip:OpenClipTextEncoder",
+    },
+)

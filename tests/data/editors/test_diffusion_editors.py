@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import tiny_pipelines
 import torch
-from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
 from test_configs import composed
 
+from weightgen.choices import make
+from weightgen.data.editors import EDITORS
 from weightgen.data.editors.diffusion import models
 from weightgen.errors import DataError, MissingModel
 
@@ -28,7 +30,8 @@ def saved(tmp_path_factory):
 
 def editor(kind, model, **options):
     options = {"model": model} | SMALL | OWN.get(kind, {}) | options
-    return instantiate(composed(f"editor={kind}", *(f"editor.{k}={v}" for k, v in options.items())).editor)
+    node = composed(f"editor={kind}", *(f"editor.{k}={v}" for k, v in options.items())).editor
+    return make(EDITORS, OmegaConf.to_container(node))
 
 
 def test_the_tokenizer_of_a_saved_pipeline_knows_clips_true_tokens(saved, tmp_path):
@@ -130,7 +133,7 @@ def test_null_text_makes_guided_sampling_retrace_the_photo_each_by_itself(saved)
 
 
 def test_the_key_knows_a_local_model_by_its_content_alone(saved, tmp_path):
-    model, kind = saved("instruct_pix2pix"), get_class(composed("editor=instruct_pix2pix").editor._target_)
+    model, kind = saved("instruct_pix2pix"), EDITORS.find("instruct_pix2pix")
 
     def identity(folder, **options):
         models.content.cache_clear()

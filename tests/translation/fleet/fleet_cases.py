@@ -6,17 +6,13 @@ import pytorch_lightning as pl
 import torch
 
 from weightgen.batches import Pairs, Texts, pair_batches
-from weightgen.translation import (
-    E2GANGenerator,
-    LoraSpec,
-    PatchDiscriminator,
-    TranslatorModule,
-    inject_lora,
-    lora_state,
-)
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
+from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.translation.nets.patchgan import PatchDiscriminator
+from weightgen.translation.training import TranslatorModule
 
 # at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999))

@@ -12,10 +12,10 @@ import torch
 from fleet_cases import ADAM, NAMES, TWENTY, assert_solo, base, discriminator, fleet, run, spec, trainer
 
 from weightgen.errors import WeightgenError
-from weightgen.translation import inject_lora, lora_state
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.discriminators import StackedDiscriminator
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
+from weightgen.translation.lora import inject_lora, lora_state
 
 
 def resumed(module: FleetModule, steps: dict[str, int], **options):

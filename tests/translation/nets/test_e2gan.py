@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from weightgen.translation import E2GANGenerator
-from weightgen.translation.nets.e2gan import Upsample, grid_code, position_code
+from weightgen.translation.nets.e2gan import E2GANGenerator, Upsample, grid_code, position_code
 
 
 def generator(**options) -> E2GANGenerator:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from weightgen.translation import PatchDiscriminator
+from weightgen.translation.nets.patchgan import PatchDiscriminator
 
 
 @pytest.mark.parametrize(

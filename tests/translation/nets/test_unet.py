@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from weightgen.translation import UNetGenerator
+from weightgen.translation.nets.unet import UNetGenerator
 
 
 @torch.no_grad()

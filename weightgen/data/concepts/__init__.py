@@ -1,1 +1,13 @@
 """Concepts: where prompts and their splits come from."""
+
+from weightgen.choices import Choices
+
+CONCEPTS = Choices(
+    "concepts",
+    {
+        "file": "weightgen.data.concepts.files:FileConcepts",
+        "grammar": "weightgen.data.concepts.grammar:GrammarConcepts",
+        "list": "weightgen.data.concepts.list:ListConcepts",
+        "llm": "weightgen.data.concepts.llm:LlmConcepts",
+    },
+)

@@ -73,7 +73,7 @@ class PremadePairs:
     @classmethod
     def identity(cls, options: Mapping[str, Any], memory: Path | None = None) -> dict[str, Any]:
         """Pairs are known by their content (`fingerprint`); of the options only the size remains."""
-        return {name: options[name] for name in ("_target_", "size") if name in options}
+        return {name: options[name] for name in ("name", "size") if name in options}
 
     @property
     def splits(self) -> list[str]:
