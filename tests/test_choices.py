@@ -8,7 +8,7 @@ import pytest
 from weightgen.choices import Choices, make, parameters
 from weightgen.errors import WeightgenError
 
-TABLE = Choices("thing", {"concept": "weightgen.data.concepts.sources:Concept", "plain": "test_choices:Child"})
+TABLE = Choices("thing", {"concept": "weightgen.data.concepts.concept:Concept", "plain": "test_choices:Child"})
 
 
 class Parent:

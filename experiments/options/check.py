@@ -15,7 +15,7 @@ from experiments.options.table import ROOT, table
 from experiments.options.together import disagreements
 from weightgen.errors import WeightgenError
 
-CLASS_KEYS = ("_target_", "_partial_", "_convert_", "name")  # which class a node is of, not an option of it
+CLASS_KEYS = ("_target_", "_partial_", "name", "kind")  # which class a node is of, not an option of it
 MISSING = "???"
 WITHOUT_DATA = ("bench", "collect_concepts", "dashboard")  # apps that look at no photo
 
