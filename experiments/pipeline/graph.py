@@ -18,6 +18,7 @@ from weightgen.data.editors import EDITORS
 from weightgen.data.photos import PHOTOS
 from weightgen.errors import WeightgenError
 from weightgen.inits import INITS
+from weightgen.inits.base import Init
 
 # stage -> (module that builds it, version to raise when its result changes, make target)
 STAGES = {
@@ -198,25 +199,24 @@ class StageGraph:
     def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
         """The initial LoRA of a method; None for one that starts from scratch."""
         options, init = self.method(method), self.init_class(method)
-        if init.needs == "scratch":
+        if init.from_scratch():
             return None
-        if (base := getattr(init, "base", None)) not in (None, self.cfg.base):
-            return self.sibling(base).init(method, concept, seed)
-        upstream = {
-            "base": lambda: [self.base_spec],
-            "blocks": lambda: [self.blocks],
-            "denoiser": lambda: [self.generator],
-            "guide": lambda: [self.generator, self.guide, self.pairs(concept)],
-            "lora": lambda: [self.lora(concept)],
-            "pairs": lambda: [self.base_spec, self.pairs(concept)],
-            "generator_and_pairs": lambda: [self.generator, self.pairs(concept)],
-            "validation": lambda: [self.fitted(method), self.blocks],
-        }[init.needs]()
-        prompt = self.other(concept, seed).prompt if getattr(init, "shuffled", False) else concept.prompt
+        if init.base not in (None, self.cfg.base):
+            return self.sibling(init.base).init(method, concept, seed)
+        sources = {
+            "validation": lambda: self.fitted(method),
+            "zoo": lambda: self.blocks,
+            "generator": lambda: self.generator,
+            "guide": lambda: self.guide,
+            "own": lambda: self.lora(concept),
+            "base": lambda: self.base_spec,
+            "pairs": lambda: self.pairs(concept),
+        }
+        upstream = [source() for need, source in sources.items() if need in init.needs]
+        prompt = self.other(concept, seed).prompt if init.shuffled else concept.prompt
         config = {"init": options, "lora": self._lora(), "prompt": prompt, "seed": seed}
         config |= self._parts("text_encoder")
-        generates = init.needs in ("denoiser", "guide", "generator_and_pairs")
-        config |= {"sampler": plain(self.cfg.sampler)} if generates else {}
+        config |= {"sampler": plain(self.cfg.sampler)} if "generator" in init.needs else {}
         config |= self._scarce() if "pairs" in options else {}
         return self._spec("init", config, upstream, f"init {method} {concept.name} {seed}", (method, concept, seed))
 
@@ -224,8 +224,7 @@ class StageGraph:
         init = self.init(method, concept, seed)
         budget = plain(self.cfg.budget.finetune)
         schedules = {name: budget.pop(name) for name in ("scratch", "lora", "ceiling")}
-        needs = self.init_class(method).needs
-        kind = {"scratch": "scratch", "lora": "ceiling"}.get(needs, "lora")
+        kind = self.init_class(method).schedule()
         budget |= schedules[kind]
         config = {"budget": _subset.budget(self.cfg, budget), "seed": seed, **_subset.key(self.cfg)}
         config |= self._parts("discriminator", "text_encoder", "metrics")
@@ -262,13 +261,13 @@ class StageGraph:
         """Options of conf/init/<name>.yaml as they hold on this base (see _methods)."""
         return method_options(self.cfg, name)
 
-    def init_class(self, name: str) -> Any:
-        """The class of weightgen.inits.base (or its rivals) behind a method: says what it `needs`."""
+    def init_class(self, name: str) -> type[Init]:
+        """The class of weightgen.inits behind a method: says what it `needs`."""
         return INITS.find(self.method(name)["kind"])
 
     def scratch(self, name: str) -> dict[str, Any]:
         """The net that a method trains from scratch."""
-        return plain(self.cfg[getattr(self.init_class(name), "scratch", "scratch")])
+        return plain(self.cfg[self.init_class(name).net])
 
     @property
     def methods(self) -> list[str]:

@@ -19,7 +19,7 @@ FOLDER = Path(CONF) / "init"
 def all_methods() -> list[str]:
     """Every conf/init that is no control, in canonical order."""
     kinds = {path.stem: OmegaConf.load(path).kind for path in FOLDER.glob("*.yaml")}
-    return ordered(name for name, kind in kinds.items() if not getattr(INITS.find(kind), "control", False))
+    return ordered(name for name, kind in kinds.items() if not INITS.find(kind).control)
 
 
 def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:

@@ -22,22 +22,6 @@ from weightgen.evaluation.novelty import novelty
 from weightgen.evaluation.results import Table
 
 SHOWN_CONCEPTS = 8
-ZOO = frozenset({"zoo", "generator", "guide", "validation"})  # needs of an init that is built on the zoo
-_NEEDS = {
-    "blocks": {"zoo"},
-    "denoiser": {"generator"},
-    "guide": {"generator", "guide", "pairs"},
-    "lora": {"own"},
-    "pairs": {"base", "pairs"},
-    "generator_and_pairs": {"generator", "pairs"},
-    "validation": {"zoo", "validation"},
-}
-
-
-def needs(pipeline: Pipeline, method: str) -> frozenset[str]:
-    """What a method's initialisation is made from."""
-    own = pipeline.init_class(method).needs
-    return frozenset(_NEEDS.get(own, {own}) if isinstance(own, str) else own)
 
 
 def comparison_of(pipelines: Sequence[Pipeline], rows: Table, folder: Path) -> Comparison:
@@ -111,8 +95,8 @@ def novelty_rows(pipeline: Pipeline) -> Table:
     weight_error: |set - own|^2 / |mean - own|^2 with the concept's own trained set, 1 being the mean's error; a
     diagnostic, as weight error does not rank methods.
     """
-    made_of = {method: needs(pipeline, method) for method in pipeline.methods}
-    if not any(ZOO & own for own in made_of.values()):
+    inits = {method: pipeline.init_class(method) for method in pipeline.methods}
+    if not any(init.rests_on_zoo() for init in inits.values()):
         return []
     store, concepts = pipeline.store, pipeline.test_concepts
     zoo, layout, normalizer = load_blocks(store.require(pipeline.blocks))
@@ -127,7 +111,7 @@ def novelty_rows(pipeline: Pipeline) -> Table:
     trained = {name: flat(store.require(spec)) for name, spec in loras.items() if store.has(spec)}
     names, train_names = [concept.name for concept in concepts], [entry.concept for entry in zoo.entries]
     table: Table = []
-    for method in [name for name, own in made_of.items() if own not in ({"scratch"}, {"base"})]:
+    for method in [name for name, init in inits.items() if init.has_novelty()]:
         for seed in pipeline.cfg.seeds:
             sets = np.stack([flat(store.require(pipeline.init(method, concept, seed))) for concept in concepts])
             rows = novelty(sets, train, names, train_names, method)
@@ -149,7 +133,7 @@ def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
     """What was spent once, before any new concept: seconds on this device, summed over processes."""
     store, generator = pipeline.store, pipeline.generator
     networks = {generator, find(generator, "denoiser")}  # one and the same without function-space training
-    guided = any("guide" in needs(pipeline, method) for method in pipeline.methods)
+    guided = any("guide" in pipeline.init_class(method).needs for method in pipeline.methods)
     return {
         "pairs_seconds": sum(store.metrics(pipeline.pairs(c))["seconds"] for c in pipeline.split("train")),
         "base_seconds": store.metrics(find(generator, "base"))["seconds"],
@@ -171,19 +155,13 @@ def cost_rows(pipeline: Pipeline, races: Table) -> Table:
             for row in races
             if (row["base"], row["split"], row["target"]) == (base, split, target)
         }
-        fixed = {method: fixed_seconds(needs(pipeline, method), spent) for method in chosen}
+        fixed = {
+            method: sum(spent[f"{stage}_seconds"] for stage in pipeline.init_class(method).groundwork())
+            for method in chosen
+        }
         head = {"base": base, "split": split, "target": target}
         table += [head | row | spent for row in cost_table(OURS, fixed, chosen)]
     return table
-
-
-def fixed_seconds(needs: frozenset[str], spent: dict[str, float]) -> float:
-    """What a method with these needs spends before its first new concept, of `stage_seconds`."""
-    parts = [] if "scratch" in needs else ["pairs", "base"]
-    parts += ["zoo"] if needs & ZOO else []
-    parts += ["denoiser"] if "generator" in needs else []
-    parts += ["guide"] if "guide" in needs else []
-    return sum(spent[f"{part}_seconds"] for part in parts)
 
 
 def notes(pipelines: Sequence[Pipeline]) -> list[str]:
@@ -192,7 +170,7 @@ def notes(pipelines: Sequence[Pipeline]) -> list[str]:
     lines = [
         f"{p.cfg.base} base: {summarise(p, p.split('train'))}."
         for p in pipelines
-        if any(ZOO & needs(p, method) for method in p.methods)
+        if any(p.init_class(method).rests_on_zoo() for method in p.methods)
     ]
     if pipeline.premade is None:
         names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())

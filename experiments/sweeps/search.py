@@ -56,7 +56,7 @@ def objective(cfg: DictConfig) -> float:
     """Mean L1 in [0, 1] over validation concepts. Raises Unusable if a LoRA of theirs, or the whole zoo, diverged."""
     pipeline = Pipeline(cfg)
     specs = targets(pipeline)
-    if pipeline.init_class(cfg.search.method).needs == "lora":
+    if "own" in pipeline.init_class(cfg.search.method).needs:
         loras = [pipeline.lora(concept) for concept in pipeline.test_concepts]
         pipeline.ensure_all(loras)
         if lost := [spec.subject.name for spec in loras if pipeline.store.metrics(spec)["diverged"]]:

@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.command.app import CONF, explain
 from experiments.pipeline.build import Pipeline
 from experiments.reports.console import print_table
-from experiments.reports.gather import needs
 from experiments.reports.runs import finished_rows, pipelines_of, run_specs
 from experiments.sweeps.jobs import withdraw
 from experiments.sweeps.study_report import PLAN, file_name, gather
@@ -132,7 +131,7 @@ def step_zero(cfg: DictConfig) -> DictConfig:
 
 def facts(pipeline: Pipeline) -> dict[str, Any]:
     """What the rows do not say about the weight generator of a variant."""
-    denoised = [method for method in pipeline.methods if "generator" in needs(pipeline, method)]
+    denoised = [method for method in pipeline.methods if "generator" in pipeline.init_class(method).needs]
     if not denoised:
         return {"denoised": []}
     return {

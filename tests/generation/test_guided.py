@@ -12,7 +12,8 @@ from weightgen.generation.generator import BlockGenerator
 from weightgen.generation.guided import Guide, GuidedRefiner, unit
 from weightgen.generation.guided_training import GuidedModule
 from weightgen.generation.pairs_loss import Evidence
-from weightgen.inits.base import GuidedInit, WeightSpace
+from weightgen.inits.base import WeightSpace
+from weightgen.inits.generated import GuidedInit
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets.e2gan import E2GANGenerator

@@ -1,15 +1,20 @@
 """Every initialisation by hand on a zoo of three sets."""
 
-import inspect
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from weightgen.diffusion.sampler import Sampler, make_scheduler
+from weightgen.errors import WeightgenError
 from weightgen.generation.generator import BlockGenerator
-from weightgen.inits import base as inits
-from weightgen.inits.base import GeneratedInit, MeanInit, NearestInit, Pix2PixInit, TrainedInit, WeightSpace, ZeroInit
+from weightgen.inits import INITS
+from weightgen.inits.base import Init, TrainedInit, WeightSpace, ZeroInit
+from weightgen.inits.generated import GeneratedInit
+from weightgen.inits.scratch import Pix2PixInit
+from weightgen.inits.zoo import MeanInit, NearestInit
 from weightgen.text.encoders import TextFeatures
 from weightgen.weights.blocks import BlockLayout
 from weightgen.weights.normalizer import Normalizer
@@ -78,10 +83,56 @@ def test_an_init_may_be_trained_on_without_touching_the_zoo(init):
     assert all(torch.equal(getattr(SPACE, name), value) for name, value in before.items())
 
 
-def test_what_each_init_is_built_from():
-    needs = {ZeroInit: "base", MeanInit: "blocks", NearestInit: "blocks", GeneratedInit: "denoiser"}
-    needs |= {TrainedInit: "lora", Pix2PixInit: "scratch", inits.GuidedInit: "guide"}
-    assert {init: init.needs for init in needs} == needs
-    classes = [c for name, c in inspect.getmembers(inits, inspect.isclass) if c.__module__ == inits.__name__]
-    tested = {*needs, WeightSpace, inits.LoraInit}
-    assert set(classes) == tested  # a new init wants a test here
+# name -> needs beside the base, what was computed before any new concept, the fine-tuning schedule
+BASE, ZOO = ("pairs", "base"), ("pairs", "base", "zoo")
+DENOISER = (*ZOO, "denoiser")
+EXPECTED = {
+    "pix2pix": ("scratch", (), "scratch"),
+    "pix2pix_zero_distilled": ("scratch", (), "scratch"),
+    "e2gan": ("base", BASE, "lora"),
+    "text_base": ("base", BASE, "lora"),
+    "mean": ("base zoo", ZOO, "lora"),
+    "nearest": ("base zoo", ZOO, "lora"),
+    "nearest_k": ("base zoo", ZOO, "lora"),
+    "noised_nearest": ("base zoo", ZOO, "lora"),
+    "pca_gaussian": ("base zoo", ZOO, "lora"),
+    "ridge": ("base zoo validation", ZOO, "lora"),
+    "mlp": ("base zoo validation", ZOO, "lora"),
+    "few_steps": ("base pairs", BASE, "lora"),
+    "generated": ("base generator", DENOISER, "lora"),
+    "generated_shuffled": ("base generator", DENOISER, "lora"),
+    "generated_few_steps": ("base generator pairs", DENOISER, "lora"),
+    "guided": ("base generator guide pairs", (*DENOISER, "guide"), "lora"),
+    "trained": ("base own", BASE, "ceiling"),
+}
+
+
+@pytest.mark.parametrize("name", INITS.classes)
+def test_all_that_the_pipeline_wants_to_know_follows_from_the_needs(name):
+    init = INITS.find(name)
+    needs, groundwork, schedule = EXPECTED[name]
+    assert init.needs == set(needs.split())
+    assert init.groundwork() == groundwork
+    assert init.schedule() == schedule
+    assert init.from_scratch() == (needs == "scratch")
+    assert init.rests_on_zoo() == ("zoo" in groundwork)
+    assert init.has_novelty() == (needs not in ("scratch", "base"))
+    assert init.control == init.shuffled == (name == "generated_shuffled")
+    assert init.base == ("all" if name == "text_base" else None)
+    assert init.net == ("distilled" if name == "pix2pix_zero_distilled" else "scratch")
+
+
+def test_needs_are_words_of_the_list():
+    with pytest.raises(TypeError, match=r"needs must be some of .*, not \['generator_and_pairs'\]"):
+        type("Wrong", (Init,), {"needs": frozenset({"generator_and_pairs"})})
+
+
+def test_what_starts_from_scratch_has_no_lora():
+    with pytest.raises(WeightgenError, match="Pix2PixInit starts from scratch"):
+        Pix2PixInit()(SPACE, text(0), noise())
+
+
+def test_asking_for_needs_imports_no_torch():
+    code = "import sys; from weightgen.inits import INITS; print(*(sorted(INITS.find(n).needs) for n in INITS.classes))"
+    run = [sys.executable, "-c", f"{code}; assert not {{'torch', 'numpy'}} & set(sys.modules)"]
+    assert "validation" in subprocess.run(run, capture_output=True, text=True, check=True).stdout

@@ -8,18 +8,10 @@ from torch.nn.functional import l1_loss
 
 from weightgen.errors import WeightgenError
 from weightgen.generation.pairs_loss import Evidence
-from weightgen.inits.base import WeightSpace
-from weightgen.inits.zoo import (
-    FewStepsInit,
-    GeneratedFewStepsInit,
-    NearestKInit,
-    NoisedNearestInit,
-    PcaGaussianInit,
-    Pix2PixZeroDistilledInit,
-    TextBaseInit,
-    combine,
-    principal,
-)
+from weightgen.inits.base import TextBaseInit, WeightSpace
+from weightgen.inits.generated import GeneratedFewStepsInit
+from weightgen.inits.pairs import FewStepsInit
+from weightgen.inits.zoo import NearestKInit, NoisedNearestInit, PcaGaussianInit, combine, principal
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_parameters, lora_state
 from weightgen.translation.nets.e2gan import E2GANGenerator
@@ -99,12 +91,8 @@ def test_a_zoo_without_variation_gives_its_only_set(blocks):
         torch.testing.assert_close(init(space, prompt(1.0, 0.0), noise()), blocks[0])
 
 
-def test_what_the_pipeline_reads_off_the_classes():
-    assert TextBaseInit.needs == "base"
-    assert TextBaseInit.base == "all"
+def test_the_base_that_saw_all_concepts_starts_with_its_lora_at_zero():
     assert torch.equal(TextBaseInit()(three(), prompt(1.0, 0.0), noise()), ZERO)
-    assert Pix2PixZeroDistilledInit.needs == "scratch"
-    assert Pix2PixZeroDistilledInit.scratch == "distilled"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +189,6 @@ def test_steps_from_the_generated_set_are_adams_from_there():
     expected = generated - 0.02 * loss * gradient / (gradient.abs() + 1e-8)
     torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)
     assert torch.equal(generated, before)  # the generator's own stay
-    assert GeneratedFewStepsInit.needs == "generator_and_pairs"
 
 
 def test_evidence_refuses_what_does_not_fit():

@@ -1,37 +1,41 @@
-"""Where a new concept's LoRA weights may start: one small class per initialisation.
+"""Where a new concept's LoRA weights may start: what every initialisation is, and those that need nothing but the base.
 
-Every class sees train concepts alone, through `WeightSpace`, and the new concept only as text (and, where it
-says so, as pairs). `needs` names the upstream artifact it is built from: "scratch" (none), "base", "blocks",
-"denoiser" or "lora"; "validation" adds the validation concepts' own sets to "blocks", "pairs" adds some of
-the concept's pairs to "base", "guide" adds them and a trained refiner to "denoiser". Optional class
-attributes: `base = "all"` for an init defined by that base alone, `scratch` for the config node of the net
-that trains from scratch, `control = True` for what is no rival (`methods=all` leaves it out), `shuffled =
-True` to be given the text of another concept. An init with `fit(space, seed) -> dict[str, Tensor]` is fitted
-once and then reads `space.fitted`.
+An init sees train concepts alone, through `WeightSpace`, and the new concept as text and, where it says so, as pairs.
+What it needs is said once, by `Init.needs`; all else follows from that. Nothing here imports torch until an init is
+called, so that what a method needs can be asked at once.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from weightgen.errors import WeightgenError
-from weightgen.generation.generator import BlockGenerator
-from weightgen.generation.guided import Guide
-from weightgen.generation.pairs_loss import Evidence
-from weightgen.text.encoders import TextFeatures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from torch import Tensor
+
+    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.guided import Guide
+    from weightgen.generation.pairs_loss import Evidence
+    from weightgen.text.encoders import TextFeatures
+
+NEEDS = frozenset({"base", "zoo", "generator", "guide", "pairs", "own", "validation", "scratch"})
 
 
 @dataclass(frozen=True)
 class WeightSpace:
-    """What train concepts offer: blocks (N, K, D), their prompts' pooled features (N, E'), the state at zero
-    LoRA (K, D).
+    """What an init may look at, each where it needs it (named in brackets).
 
-    `generator` is there for inits that need the denoiser, `own` (K, D) for the ceiling alone. Validation
-    concepts' sets (V, K, D) and features (V, E') only choose a regression's penalty or stop; `fitted` is what
-    its `fit` returned. `evidence` holds pairs of the new concept, `guide` what turns their gradients into weights.
+    zero: (K, D), the state at zero LoRA [base].
+    blocks: (N, K, D), pooled: (N, E'), the train concepts' sets and the features of their prompts [zoo].
+    generator: text -> sets [generator]. guide: what turns gradients into steps [guide].
+    evidence: pairs of the new concept [pairs]. own: (K, D), the concept's own trained set [own].
+    validation_blocks: (V, K, D), validation_pooled: (V, E'), which only choose a regression's freedom, and
+    fitted, what its `fit` returned [validation].
     """
 
     zero: Tensor
@@ -46,85 +50,79 @@ class WeightSpace:
     guide: Guide | None = None
 
 
-class LoraInit(Protocol):
-    """text of one concept (B = 1), noise source -> blocks (K, D)."""
+class Init:
+    """One initialisation.
 
-    needs: ClassVar[str]
+    needs: of NEEDS. "base" (LoRA at zero), "zoo" (the train concepts' sets), "generator", "guide" (the trained refiner),
+    "pairs" (some of the new concept's), "own" (its trained LoRA: the ceiling), "validation" (a `fit` on the zoo, its freedom
+    chosen on validation concepts) or "scratch" alone (no LoRA: a net from scratch).
+    base: the only base that an init is defined on, "all"; None: any. net: the config node of the net that trains from
+    scratch. control: no rival, so `methods=all` leaves it out. shuffled: it is given the text of another concept.
+    """
 
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor: ...
+    needs: ClassVar[frozenset[str]]
+    base: ClassVar[str | None] = None
+    net: ClassVar[str] = "scratch"
+    control: ClassVar[bool] = False
+    shuffled: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if not cls.needs or cls.needs - NEEDS:
+            raise TypeError(f"{cls.__name__}.needs must be some of {sorted(NEEDS)}, not {sorted(cls.needs)}")
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        """text: of one concept (B = 1); noise: the source of all randomness -> blocks (K, D)."""
+        raise WeightgenError(f"{type(self).__name__} starts from scratch: it has no LoRA to initialise")
+
+    @classmethod
+    def from_scratch(cls) -> bool:
+        return "scratch" in cls.needs
+
+    @classmethod
+    def rests_on_zoo(cls) -> bool:
+        """Whether trained sets of train concepts shape this one."""
+        return bool(cls.needs & {"zoo", "generator", "guide"})
+
+    @classmethod
+    def has_novelty(cls) -> bool:
+        """Whether its weights can be compared with the zoo's: they are a LoRA and not the one at zero."""
+        return not cls.from_scratch() and cls.needs != {"base"}
+
+    @classmethod
+    def groundwork(cls) -> tuple[str, ...]:
+        """What was computed once, before any new concept: of "pairs", "base", "zoo", "denoiser", "guide"."""
+        if cls.from_scratch():
+            return ()
+        stages = ["pairs", "base"]
+        stages += ["zoo"] if cls.rests_on_zoo() else []
+        stages += ["denoiser"] if cls.needs & {"generator", "guide"} else []
+        return (*stages, *(["guide"] if "guide" in cls.needs else []))
+
+    @classmethod
+    def schedule(cls) -> str:
+        """Which of the fine-tuning schedules it trains on: scratch, ceiling (it has had its training) or lora."""
+        return "scratch" if cls.from_scratch() else "ceiling" if "own" in cls.needs else "lora"
 
 
-class Pix2PixInit:
-    """No base, no LoRA: a U-Net from scratch whose every weight trains (PAPER Results, Pix2pix)."""
+class ZeroInit(Init):
+    """E2GAN: the base with LoRA at zero (Gong et al. 2024, Section 4)."""
 
-    needs: ClassVar[str] = "scratch"
-
-
-class ZeroInit:
-    """E2GAN: the base with LoRA at zero."""
-
-    needs: ClassVar[str] = "base"
+    needs = frozenset({"base"})
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         return space.zero.clone()
 
 
-class MeanInit:
-    """The mean of the zoo."""
+class TextBaseInit(ZeroInit):
+    """LoRA at zero on the base that saw ALL train concepts: its cross-attention alone has to generalise."""
 
-    needs: ClassVar[str] = "blocks"
-
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        return space.blocks.mean(0)
+    base = "all"
 
 
-class NearestInit:
-    """The set of the train concept whose prompt is nearest (cosine of pooled text features)."""
-
-    needs: ClassVar[str] = "blocks"
-
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        return space.blocks[int((space.pooled @ text.pooled[0]).argmax())].clone()
-
-
-class GeneratedInit:
-    """The weight generator: all blocks denoised at once from noise (PAPER Method 6)."""
-
-    needs: ClassVar[str] = "denoiser"
-
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        return space.generator(text, noise)[0]
-
-
-class GuidedInit:
-    """The generated set, refined in `rounds` rounds by the gradient of the L1 loss on `pairs` of the concept's pairs.
-
-    start: "generated", or "zero" for LoRA zero. Its rival at equal gradients is `few_steps`.
-    """
-
-    needs: ClassVar[str] = "guide"
-
-    def __init__(self, pairs: int = 4, rounds: int = 3, start: str = "generated") -> None:
-        if pairs < 1 or rounds < 1 or start not in ("generated", "zero"):
-            raise WeightgenError(
-                f"init.pairs={pairs}, init.rounds={rounds}, init.start={start}: pairs and rounds must be positive, "
-                "start generated or zero"
-            )
-        self.pairs, self.rounds, self.start = pairs, rounds, start
-
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        evidence = space.evidence.first(self.pairs)
-        start = space.generator(text, noise) if self.start == "generated" else space.zero[None]
-        batch = {"source": evidence.source[None], "target": evidence.target[None]}
-        batch |= {"tokens": text.tokens, "text_mask": text.mask}
-        *_, refined = space.guide.rounds(start, batch, self.pairs, self.rounds)
-        return refined[0]
-
-
-class TrainedInit:
+class TrainedInit(Init):
     """The concept's own long-trained LoRA: the ceiling, not a rival."""
 
-    needs: ClassVar[str] = "lora"
+    needs = frozenset({"base", "own"})
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         return space.own.clone()

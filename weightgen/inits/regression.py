@@ -1,21 +1,24 @@
-"""Regressions from text to weights: the trivial rivals that do use the prompt (PAPER, last section).
+"""Regressions from text to weights: the trivial rivals that do use the prompt (named as future work by Gong et al. 2024).
 
 Both are fitted on train concepts alone and tuned on validation concepts' own trained LoRAs. What `fit`
 returns is small, since either predicts a combination of the zoo's sets.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import gelu
+from typing import TYPE_CHECKING
 
 from weightgen.errors import WeightgenError
-from weightgen.inits.base import WeightSpace
+from weightgen.inits.base import Init, WeightSpace
 from weightgen.inits.zoo import combine, principal
-from weightgen.rng import stream
-from weightgen.text.encoders import TextFeatures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor
+
+    from weightgen.text.encoders import TextFeatures
 
 
 def require_validation(space: WeightSpace) -> None:
@@ -25,7 +28,7 @@ def require_validation(space: WeightSpace) -> None:
             "ridge and mlp are tuned on validation concepts and there are none: raise concepts.validation "
             "(or, with concepts=list, give some items `split: validation`)"
         )
-    if not bool(torch.isfinite(space.validation_blocks).all()):
+    if not bool(space.validation_blocks.isfinite().all()):
         raise WeightgenError("a validation concept's LoRA diverged: lower budget.lora.optimizer.lr")
 
 
@@ -35,14 +38,14 @@ def require_fitted(space: WeightSpace) -> None:
         raise WeightgenError("this regression is not fitted: pass WeightSpace(fitted=init.fit(space, seed))")
 
 
-class RidgeInit:
+class RidgeInit(Init):
     """min |Y - 1 b' - X W|^2 + penalty |W|^2, X the pooled text and Y the weights of train concepts.
 
     Solved in its dual form, as text and weights both have more dimensions than there are concepts. The
     penalty is the one with the least weight error on validation concepts, the largest of equals.
     """
 
-    needs: ClassVar[str] = "validation"
+    needs = frozenset({"base", "zoo", "validation"})
 
     def __init__(self, penalties: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)) -> None:
         if not penalties or min(penalties) <= 0:
@@ -55,6 +58,8 @@ class RidgeInit:
         (x - centre) @ smoother are the sets' weights in `combine`; validation_error is |Y - prediction|^2
         over |Y - mean|^2 on validation concepts. Raises WeightgenError without validation concepts.
         """
+        import torch
+
         require_validation(space)
         centre = space.pooled.double().mean(0)
         inputs = space.pooled.double() - centre
@@ -80,7 +85,7 @@ class RidgeInit:
         return combine(space.blocks, (text.pooled[0] - space.fitted["centre"]) @ space.fitted["smoother"])
 
 
-class MlpInit:
+class MlpInit(Init):
     """One hidden layer of `width` from pooled text to the zoo's leading principal coefficients.
 
     Full-batch AdamW on squared weight error for at most `epochs` steps; the net kept is the one with the
@@ -88,7 +93,7 @@ class MlpInit:
     one. It starts at the zoo's mean (output layer at 0), so on validation it is never worse than the mean.
     """
 
-    needs: ClassVar[str] = "validation"
+    needs = frozenset({"base", "zoo", "validation"})
 
     def __init__(
         self,
@@ -110,6 +115,8 @@ class MlpInit:
 
         mixing @ outputs weighs the sets in `combine`. Raises WeightgenError without validation concepts.
         """
+        import torch
+
         require_validation(space)
         mixing, deviations = principal(space.blocks, self.components)
         total = deviations.square().sum().sqrt().clamp(min=1e-30)
@@ -149,6 +156,10 @@ class MlpInit:
         }
 
     def _start(self, inputs: int, outputs: int, seed: int, device: torch.device) -> dict[str, Tensor]:
+        import torch
+
+        from weightgen.rng import stream
+
         draw = torch.randn(self.width, inputs, generator=stream(seed, "mlp/start"))
         net = {
             "hidden.weight": draw / inputs**0.5,
@@ -167,5 +178,7 @@ class MlpInit:
 
 def _apply(net: dict[str, Tensor], x: Tensor) -> Tensor:
     """x: (B, E') -> (B, C)."""
+    from torch.nn.functional import gelu
+
     hidden = gelu(x @ net["hidden.weight"].T + net["hidden.bias"])
     return hidden @ net["output.weight"].T + net["output.bias"]

@@ -1,0 +1,68 @@
+"""Ours: sets that the weight generator denoises from the prompt, as they are or refined by a few pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weightgen.errors import WeightgenError
+from weightgen.inits.base import Init, WeightSpace
+from weightgen.inits.pairs import FewStepsInit
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from weightgen.text.encoders import TextFeatures
+
+
+class GeneratedInit(Init):
+    """All blocks denoised at once from noise (Gong et al. 2024, inference in Section 4)."""
+
+    needs = frozenset({"base", "generator"})
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.generator(text, noise)[0]
+
+
+class ShuffledPromptInit(GeneratedInit):
+    """The weight generator told the prompt of another concept: what it scores when the words are wrong.
+
+    A control, no rival: whoever calls it hands it the text of another concept of the same split.
+    """
+
+    control = True
+    shuffled = True
+
+
+class GeneratedFewStepsInit(FewStepsInit):
+    """A few steps of Adam from the generated set: `guided` without its learned steps, and so what those have to beat."""
+
+    needs = frozenset({"base", "generator", "pairs"})
+
+    def start(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        return space.generator(text, noise)[0]
+
+
+class GuidedInit(Init):
+    """The generated set, refined in `rounds` rounds by the gradient of the L1 loss on `pairs` of the concept's pairs.
+
+    start: "generated", or "zero" for LoRA zero. Its rival at equal gradients is `few_steps`.
+    """
+
+    needs = frozenset({"base", "generator", "guide", "pairs"})
+
+    def __init__(self, pairs: int = 4, rounds: int = 3, start: str = "generated") -> None:
+        if pairs < 1 or rounds < 1 or start not in ("generated", "zero"):
+            raise WeightgenError(
+                f"init.pairs={pairs}, init.rounds={rounds}, init.start={start}: pairs and rounds must be positive, "
+                "start generated or zero"
+            )
+        self.pairs, self.rounds, self.start = pairs, rounds, start
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        evidence = space.evidence.first(self.pairs)
+        start = space.generator(text, noise) if self.start == "generated" else space.zero[None]
+        batch = {"source": evidence.source[None], "target": evidence.target[None]}
+        batch |= {"tokens": text.tokens, "text_mask": text.mask}
+        *_, refined = space.guide.rounds(start, batch, self.pairs, self.rounds)
+        return refined[0]
