@@ -1,29 +1,6 @@
 """The comparison that all reports show: what follows from what its methods need."""
 
-import pytest
-
-from experiments.reports.gather import fixed_seconds
 from weightgen.evaluation.results import read_numbers
-
-SPENT = {"pairs": 1.0, "base": 10.0, "zoo": 100.0, "denoiser": 1000.0, "guide": 10000.0}
-
-
-@pytest.mark.parametrize(
-    ("needs", "seconds"),
-    [
-        ({"scratch"}, 0.0),
-        ({"base"}, 11.0),
-        ({"base", "pairs"}, 11.0),
-        ({"own"}, 11.0),
-        ({"zoo"}, 111.0),
-        ({"zoo", "validation"}, 111.0),
-        ({"generator"}, 1111.0),
-        ({"generator", "pairs"}, 1111.0),
-        ({"generator", "guide", "pairs"}, 11111.0),
-    ],
-)
-def test_a_method_is_charged_what_it_is_made_from(needs: set[str], seconds: float) -> None:
-    assert fixed_seconds(frozenset(needs), {f"{part}_seconds": s for part, s in SPENT.items()}) == seconds
 
 
 def test_novelty_is_there_for_every_start_that_is_built_on_the_zoo(smoke, tmp_path) -> None:
