@@ -48,6 +48,14 @@ class Spec:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def upstream(self, stage: str) -> "Spec":
+        """The nearest spec of `stage` that this one is made from (breadth first). Raises WeightgenError if there is none."""
+        level = [self]
+        while level := list(dict.fromkeys(source for spec in level for source in spec.inputs)):
+            if found := next((spec for spec in level if spec.stage == stage), None):
+                return found
+        raise WeightgenError(f"{self.label} has no upstream {stage}")
+
     def reference(self) -> dict[str, str]:
         return {"stage": self.stage, "key": self.key, "label": self.label}
 

@@ -115,7 +115,7 @@ def _train_in_worker(
     description: str, size: int, concepts: Sequence[int], steps: int, measured: bool
 ) -> tuple[int, float | None]:
     end_with(os.getppid())
-    prepare(OmegaConf.create(description))
+    prepare(OmegaConf.create(description).strategy.threads)
     work = problem(description, size)
     if len(concepts) > 1:
         run = partial(work.train_fleet, concepts, steps, len(concepts))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from experiments.benchmarks.problem import SEED, TEXT_DIM, TOKENS, Setting
 from experiments.benchmarks.runner import Contest, Side
-from experiments.pipeline.graph import plain
-from experiments.pipeline.load import seeded
+from experiments.pipeline.options import plain
+from experiments.training.payloads import seeded
 from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler, to_x0
 from weightgen.generation.generator import BlockGenerator
@@ -25,7 +25,7 @@ from weightgen.weights.normalizer import Normalizer
 def generation(setting: Setting) -> Iterator[Contest]:
     """Seconds from cached text features to weight sets, on the layout of a LoRA of bench.generation.lora."""
     cfg, options = setting.cfg, setting.cfg.bench.generation
-    base = seeded(SEED, TRANSLATORS, cfg.translator, text_dim=TEXT_DIM)
+    base = seeded(SEED, TRANSLATORS, plain(cfg.translator), text_dim=TEXT_DIM)
     model = inject_lora(base, LoraSpec(**plain(options.lora))).to(setting.device)
     shapes = {name: tuple(weight.shape) for name, weight in lora_state(model).items()}
     layout = BlockLayout(shapes, cfg.blocks.size, cfg.blocks.rule)
@@ -94,7 +94,7 @@ def generator(
 ) -> BlockGenerator:
     """An untrained weight generator of `net` (None: the recipe's denoiser)."""
     size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": TEXT_DIM}
-    denoiser = seeded(SEED, DENOISERS, net or cfg.denoiser, **size).eval().to(device)
+    denoiser = seeded(SEED, DENOISERS, plain(net or cfg.denoiser), **size).eval().to(device)
     ones = torch.ones(layout.blocks, layout.size, device=device)
     scheduler = make_scheduler(cfg.budget.denoiser.prediction)
     return BlockGenerator(denoiser, Sampler(scheduler, steps=steps), layout, Normalizer(0 * ones, ones))

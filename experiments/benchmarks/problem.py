@@ -13,14 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from experiments.benchmarks.runner import Stopwatch
-from experiments.pipeline.load import lora_spec, seeded
+from experiments.pipeline.options import plain
+from experiments.training.payloads import seeded
 from weightgen.batches import Batches, Pairs, Texts, pair_batches
 from weightgen.errors import WeightgenError
 from weightgen.rng import stream
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule, FleetSteps
-from weightgen.translation.lora import inject_lora
+from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
 from weightgen.translation.training import TranslatorModule
 
@@ -63,17 +64,17 @@ class Problem:
         shape = cfg.bench.photos, 3, size, size
         self.photos = torch.randint(0, 256, shape, generator=noise, dtype=torch.uint8)
         self.tokens = torch.randn(1, TOKENS, TEXT_DIM, generator=noise)
-        self.base: nn.Module = seeded(SEED, TRANSLATORS, cfg.translator, text_dim=TEXT_DIM).eval()
+        self.base: nn.Module = seeded(SEED, TRANSLATORS, plain(cfg.translator), text_dim=TEXT_DIM).eval()
 
     def targets(self, concept: int) -> Tensor:
         return 255 - self.photos.roll(concept, -1)
 
     def discriminator(self) -> nn.Module | None:
-        return seeded(SEED, DISCRIMINATORS, self.cfg.discriminator) if self.budget.adversarial else None
+        return seeded(SEED, DISCRIMINATORS, plain(self.cfg.discriminator)) if self.budget.adversarial else None
 
     def adapted(self) -> nn.Module:
         """The base with an untrained LoRA."""
-        return inject_lora(self.base, lora_spec(self.cfg))
+        return inject_lora(self.base, LoraSpec(**plain(self.cfg.lora)))
 
     def optimizers(self) -> dict[str, Any]:
         return {
@@ -102,7 +103,7 @@ class Problem:
         targets = [self.targets(concept) for concept in concepts]
         return FleetModule(
             self.base,
-            lora_spec(self.cfg),
+            LoraSpec(**plain(self.cfg.lora)),
             {str(concept): steps for concept in concepts},
             FleetBatches(self.photos, targets, self.texts(len(targets)), self.budget.batch_size, SEED),
             on_leave=_finished,

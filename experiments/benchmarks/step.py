@@ -13,6 +13,7 @@ from torch import nn
 from experiments.benchmarks.hand import COMPILED, HandLoop
 from experiments.benchmarks.problem import Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
+from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from weightgen.batches import Batches
 from weightgen.translation.fleet.training import FleetSteps
@@ -100,7 +101,7 @@ def under_lightning(setting: Setting, make: Make) -> float:
     module, batches = make()
     with TemporaryDirectory(dir=setting.folder) as folder:
         logger = CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)
-        fit(setting.cfg, module, batches, Path(folder), [logger], [clock], bar=False)
+        fit(Runtime.of(setting.cfg), module, batches, Path(folder), [logger], [clock], bar=False)
     return clock.seconds
 
 

@@ -48,19 +48,12 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*(lr_scheduler\.step|srun|does not have many workers|treespec).*")
 
 
-def prepare(cfg: DictConfig) -> None:
-    """Threads and chatter of this process."""
+def prepare(threads: int) -> None:
+    """Threads and chatter of a process that is about to work."""
     import torch
 
     quiet()
-    torch.set_num_threads(cfg.strategy.threads)
-
-
-def require_device(cfg: DictConfig) -> None:
-    """Raises WeightgenError if this machine or environment cannot run the configured strategy."""
-    from experiments.pipeline.ranks import ranks
-
-    ranks(cfg)
+    torch.set_num_threads(threads)
 
 
 def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -73,8 +66,6 @@ def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     def checked(cfg: DictConfig) -> Any:
         check_job(cfg)
-        prepare(cfg)
-        require_device(cfg)
         return stage(cfg)
 
     @hydra.main(version_base="1.3", config_path=CONF, config_name="config")

@@ -1,30 +1,24 @@
 """Building what is missing of the stage graph: once, resumably, concepts in parallel processes."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from experiments.command.app import prepare
 from experiments.pipeline.graph import STAGES, StageGraph
-from experiments.pipeline.ranks import ReadOnlyStore, group, ranks
-from experiments.stages.editors import release_editor
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Artifact, Inputs, artifact
+from experiments.stages.pairs import release_editor
 from experiments.sweeps.jobs import end_with, promise
 from weightgen.artifacts import Spec, Store
 from weightgen.data.concepts.concept import Concept
-from weightgen.errors import WeightgenError
 
-MODEL_FREE = ("concepts", "photos", "pairs")  # stages that read no prompt and score no image
-PER_CONCEPT = ("pairs", "lora", "init", "finetune")
-SHARED = ("base", "denoiser", "function")  # stages whose batches several processes can share (strategy.ranks)
-FLEETS = {"lora": "experiments.stages.lora_fleet"}  # stages whose concepts fleet.size lets train at once -> who does it
+# Nothing here imports torch until something is built: a command whose artifacts are finished answers at once.
 
 
 class Pipeline(StageGraph):
@@ -35,12 +29,20 @@ class Pipeline(StageGraph):
         self.store = Store(cfg.paths.artifacts)
 
     @cached_property
+    def runtime(self) -> Runtime:
+        return Runtime.of(self.cfg)
+
+    @cached_property
     def concepts(self) -> list[Concept]:
         """Of the configured source, asked first where it must be (build_missing=false: `make concepts` alone asks)."""
         if self.collected is None:
             return super().concepts
         own = self.cfg.build_missing or self.store.has(self.collected)
         return self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
+
+    def artifact(self, spec: Spec) -> Artifact:
+        """A finished artifact. Raises MissingArtifact."""
+        return artifact(self.store, spec)
 
     def ensure(self, spec: Spec) -> Path:
         """The finished folder of `spec`; builds what is missing upstream (build_missing=false: of its make target alone)."""
@@ -51,41 +53,46 @@ class Pipeline(StageGraph):
             release_editor()
         return self.store.ensure(spec, lambda folder: self._build(spec, folder))
 
-    def _build(self, spec: Spec, folder: Path) -> Mapping[str, Any] | None:
-        build: Callable = import_module(STAGES[spec.stage][0]).BUILDERS[spec.stage]
-        size = ranks(self.cfg) if spec.stage in SHARED else 1
-        if size == 1 or dist.is_initialized():
-            return build(self, spec, folder)
-        container = OmegaConf.to_container(self.cfg, resolve=False)
-        with group(size, self.cfg.strategy.trainer.accelerator == "gpu", _follow, container, spec, folder):
-            return build(self, spec, folder)
+    def _build(self, spec: Spec, folder: Path) -> Mapping[str, Any]:
+        stage, runtime = STAGES[spec.stage], self.runtime.named(spec)
+        given = (spec.config, Inputs.of(self.store, spec), folder, runtime)
+        if stage.shared:
+            from experiments.pipeline.ranks import group, ranks
+
+            if (size := ranks(runtime)) > 1:
+                with group(size, runtime.gpu, _follow, stage.name, *given):
+                    return stage.build(*given)
+        return stage.build(*given)
 
     def _ensure_inputs(self, spec: Spec) -> None:
         for upstream in spec.inputs:
-            own = self.cfg.build_missing or upstream.target == spec.target
+            own = self.cfg.build_missing or upstream.target in ("", spec.target)
             self.ensure(upstream) if own else self.store.require(upstream)
 
     def ensure_part(self, part: Sequence[Spec], row: int = 0) -> None:
         """Build one of the parts of a stage's missing specs that `parts` makes. row: of its progress bar."""
-        if (fleet := self._fleet(part[0].stage)) is None:
+        if not self._in_fleets(part[0].stage):
             for spec in part:
                 self.ensure(spec)
             return
+        from experiments.pipeline.lora_fleet import train_together
+
         for spec in part:
             self._ensure_inputs(spec)
         release_editor()
-        fleet.train_together(self, part, row)
+        train_together(self.store, part, self.runtime, row)
 
     def parts(self, level: Sequence[Spec]) -> list[list[Spec]]:
         """What a process builds before it takes more: a spec, or where fleets train, a share of those alike."""
-        fleet = self._fleet(level[0].stage) if level else None
-        return [[spec] for spec in level] if fleet is None else fleet.shares(level, self.workers)
+        if not level or not self._in_fleets(level[0].stage):
+            return [[spec] for spec in level]
+        from experiments.pipeline.lora_fleet import shares
 
-    def _fleet(self, stage: str) -> Any:
-        size = self.cfg.fleet.size
-        if not isinstance(size, int) or size < 1:
-            raise WeightgenError(f"fleet.size={size}: give how many concepts train at once, 1 or more")
-        return import_module(FLEETS[stage]) if stage in FLEETS and size > 1 else None
+        return shares(level, self.workers)
+
+    def _in_fleets(self, stage: str) -> bool:
+        """Whether one process trains several concepts of this stage at once."""
+        return stage == "lora" and self.cfg.fleet.size > 1
 
     def ensure_all(self, specs: Sequence[Spec]) -> None:
         """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers).
@@ -93,16 +100,23 @@ class Pipeline(StageGraph):
         A job of a multirun is judged by these artifacts.
         """
         promise(self.store, specs)
-        if any(spec.stage not in MODEL_FREE and not self.store.has(spec) for spec in specs):
+        missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
+        if not missing:
+            return
+        from experiments.pipeline.ranks import ranks
+
+        prepare(self.runtime.threads)
+        ranks(self.runtime)
+        if any(STAGES[spec.stage].models for spec in missing):
             self._require_models()
-        self._ensure_levels(specs)
+        self._ensure_levels(missing)
 
     def _require_models(self) -> None:
         """MissingModel if the text encoder or the features of the metrics cannot be had: before hours of work."""
-        from experiments.pipeline.load import image_metrics, text_encoder  # it imports this module
+        from experiments.training.payloads import image_metrics, text_encoder
 
-        _ = text_encoder(self.cfg).dim
-        image_metrics(self.cfg)
+        _ = text_encoder(self.options("text_encoder")).dim
+        image_metrics(self.runtime.metrics)
 
     def _ensure_levels(self, specs: Sequence[Spec]) -> None:
         missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
@@ -110,18 +124,20 @@ class Pipeline(StageGraph):
             return
         if self.cfg.build_missing:
             self._ensure_levels(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
-        for stage in STAGES:
-            parts = self.parts([spec for spec in missing if spec.stage == stage])
-            if stage in PER_CONCEPT and len(parts) > 1 and self._workers(stage) > 1:
-                self._parallel(stage, parts)
+        for name, stage in STAGES.items():
+            parts = self.parts([spec for spec in missing if spec.stage == name])
+            if stage.per_concept and len(parts) > 1 and self._workers(name) > 1:
+                self._parallel(name, parts)
             else:
-                for part in tqdm(parts, desc=stage, disable=None if len(parts) > 1 else True, leave=False):
+                for part in tqdm(parts, desc=name, disable=None if len(parts) > 1 else True, leave=False):
                     self.ensure_part(part, row=int(len(parts) > 1))
 
     @property
     def workers(self) -> int:
         """How many processes share per-concept work."""
-        return self.cfg.strategy.workers or cpu_count(only_physical_cores=False)
+        from joblib import cpu_count
+
+        return self.runtime.workers or cpu_count(only_physical_cores=False)
 
     def _workers(self, stage: str) -> int:
         """Of one stage: an editor that loads a model says how many processes may."""
@@ -129,6 +145,8 @@ class Pipeline(StageGraph):
         return own or self.workers
 
     def _parallel(self, stage: str, parts: list[list[Spec]]) -> None:
+        from joblib import Parallel, delayed
+
         container = OmegaConf.to_container(self.cfg, resolve=False)
         tasks = (delayed(_work)(container, part, 1 + row) for row, part in enumerate(parts))
         pool = Parallel(
@@ -138,18 +156,15 @@ class Pipeline(StageGraph):
             pass
 
 
-def _follow(container: dict[str, Any], spec: Spec, folder: Path) -> None:
+def _follow(name: str, config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> None:
     """In a process that shares a stage's training: what rank 0 does."""
-    cfg = OmegaConf.create(container)
-    prepare(cfg)
-    pipeline = Pipeline(cfg)
-    pipeline.store = ReadOnlyStore(cfg.paths.artifacts)
-    pipeline._build(spec, folder)
+    prepare(runtime.threads)
+    STAGES[name].build(config, inputs, folder, runtime)
 
 
 def _work(container: dict[str, Any], part: list[Spec], row: int) -> None:
     """In a worker process: build one part."""
     end_with(os.getppid())
-    cfg = OmegaConf.create(container)
-    prepare(cfg)
-    Pipeline(cfg).ensure_part(part, row)
+    pipeline = Pipeline(OmegaConf.create(container))
+    prepare(pipeline.runtime.threads)
+    pipeline.ensure_part(part, row)

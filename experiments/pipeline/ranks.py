@@ -14,17 +14,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from hydra.utils import get_class
 from lightning_fabric.plugins.environments import ClusterEnvironment
-from omegaconf import DictConfig
 from pytorch_lightning.strategies import DeepSpeedStrategy
 
-from weightgen.artifacts import Spec, Store
+from experiments.pipeline.runtime import Runtime
 from weightgen.errors import WeightgenError
 
 HOST = "127.0.0.1"
@@ -62,15 +60,6 @@ class Environment(ClusterEnvironment):
     def set_global_rank(self, rank: int) -> None: ...
 
 
-class ReadOnlyStore(Store):
-    """A follower's: what it lacks, rank 0 is making this moment."""
-
-    def ensure(self, spec: Spec, build: Callable[[Path], Any]) -> Path:
-        while not self.has(spec):
-            time.sleep(0.05)
-        return self.require(spec)
-
-
 def rank() -> int:
     """0 in a process that works alone."""
     return dist.get_rank() if dist.is_initialized() else 0
@@ -81,28 +70,22 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def ranks(cfg: DictConfig) -> int:
+def ranks(runtime: Runtime) -> int:
     """strategy.ranks as a number. Raises WeightgenError, with the remedy, if this machine cannot run the strategy."""
-    strategy = cfg.strategy
-    nodes = [node for node in strategy.parallel.values() if node is not None]
-    if any(get_class(node._target_) is DeepSpeedStrategy for node in nodes) and find_spec("deepspeed") is None:
+    nodes = [node for node in runtime.parallel.values() if node is not None]
+    if any(get_class(node["_target_"]) is DeepSpeedStrategy for node in nodes) and find_spec("deepspeed") is None:
         raise WeightgenError(
             "strategy=deepspeed needs the package deepspeed: pip install -e '.[deepspeed]', or use strategy=fsdp, "
             "which needs nothing more"
         )
-    gpu = strategy.trainer.accelerator == "gpu"
-    if gpu and not torch.accelerator.is_available():
+    if runtime.gpu and not torch.accelerator.is_available():
         raise WeightgenError(
             "this strategy (strategy=gpu, ddp, fsdp or deepspeed; experiment=gpu sets one) needs a GPU that torch can use, "
             "and there is none: add strategy=cpu, or strategy=ddp_cpu for two processes"
         )
-    here = torch.accelerator.device_count() if gpu else os.cpu_count()
-    size = here if strategy.ranks == "auto" else strategy.ranks
-    if not isinstance(size, int) or size < 1:
-        raise WeightgenError(f"strategy.ranks={size}: a number of processes, 1 or more, or auto for one a GPU")
-    if not isinstance(strategy.accumulate, int) or strategy.accumulate < 1:
-        raise WeightgenError(f"strategy.accumulate={strategy.accumulate}: a number of parts, 1 or more")
-    if gpu and size > here:
+    here = torch.accelerator.device_count() if runtime.gpu else os.cpu_count()
+    size = here if runtime.ranks == "auto" else runtime.ranks
+    if runtime.gpu and size > here:
         raise WeightgenError(f"strategy.ranks={size}, but torch sees {here} GPUs: use strategy.ranks=auto")
     if size > 1 and not nodes:
         raise WeightgenError(

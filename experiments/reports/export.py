@@ -3,24 +3,28 @@
 from pathlib import Path
 
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.options import plain
-from experiments.stages.init import weight_generator
-from weightgen.files import replacing_folder
+from experiments.pipeline.stage import Inputs
+from experiments.stages.denoiser import block_generator
+from experiments.training.payloads import load_base, text_encoder
+from weightgen.files import read_json, replacing_folder
+from weightgen.generation.generator import WeightGenerator
+from weightgen.translation.lora import LoraSpec
 
 
 def export_generator(pipeline: Pipeline, folder: Path) -> None:
     """`WeightGenerator.load(folder)` needs nothing else."""
-    cfg = pipeline.cfg
-    generator = weight_generator(pipeline)
-    text_dim = {"text_dim": generator.encoder.dim}
-    layout = generator.blocks.layout
+    options, network = pipeline.options, pipeline.artifact(pipeline.generator)
+    base = pipeline.artifact(pipeline.base_spec)
+    parts = Inputs([network, pipeline.artifact(pipeline.blocks)])
+    encoder, lora, steps = options("text_encoder"), options("lora"), options("sampler.steps")
+    generator = WeightGenerator(load_base(base), LoraSpec(**lora), block_generator(parts, steps), text_encoder(encoder))
     description = {
-        "translator": plain(cfg.translator) | text_dim,
-        "denoiser": plain(cfg.denoiser) | {"block_size": layout.size, "blocks": layout.blocks} | text_dim,
-        "text_encoder": plain(cfg.text_encoder),
-        "lora": plain(cfg.lora),
-        "prediction": cfg.budget.denoiser.prediction,
-        "steps": cfg.sampler.steps,
+        "translator": read_json(base.folder / "generator.json"),
+        "denoiser": read_json(network.folder / "denoiser.json"),
+        "text_encoder": encoder,
+        "lora": lora,
+        "prediction": network.config["prediction"],
+        "steps": steps,
     }
     with replacing_folder(folder) as aside:
         generator.save(aside, description)

@@ -10,11 +10,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import find, load_blocks, tensors
 from experiments.reports.comparison import Built, Comparison, Output, Sample, compare
 from experiments.reports.runs import evaluations, run_specs
 from experiments.reports.stages import stage_nodes
 from experiments.stages.lora import summarise
+from experiments.training.payloads import load_blocks, tensors
 from weightgen.data.concepts.concept import Concept
 from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.methods import OURS
@@ -132,12 +132,12 @@ def _weight_error(weights: np.ndarray, own: np.ndarray | None, mean: np.ndarray)
 def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
     """What was spent once, before any new concept: seconds on this device, summed over processes."""
     store, generator = pipeline.store, pipeline.generator
-    networks = {generator, find(generator, "denoiser")}  # one and the same without function-space training
+    networks = {pipeline.denoiser, generator}  # one and the same without function-space training
     guided = any("guide" in pipeline.init_class(method).needs for method in pipeline.methods)
     return {
         "pairs_seconds": sum(store.metrics(pipeline.pairs(c))["seconds"] for c in pipeline.split("train")),
-        "base_seconds": store.metrics(find(generator, "base"))["seconds"],
-        "zoo_seconds": sum(store.metrics(lora)["seconds"] for lora in find(generator, "blocks").inputs),
+        "base_seconds": store.metrics(pipeline.base_spec)["seconds"],
+        "zoo_seconds": sum(store.metrics(lora)["seconds"] for lora in pipeline.blocks.inputs if lora.stage == "lora"),
         "denoiser_seconds": sum(store.metrics(network)["seconds"] for network in networks),
         "guide_seconds": store.metrics(pipeline.guide)["seconds"] if guided else 0.0,
     }
@@ -164,11 +164,16 @@ def cost_rows(pipeline: Pipeline, races: Table) -> Table:
     return table
 
 
+def zoo_metrics(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """The metrics of each train concept's LoRA."""
+    return {concept.name: pipeline.store.metrics(pipeline.lora(concept)) for concept in pipeline.split("train")}
+
+
 def notes(pipelines: Sequence[Pipeline]) -> list[str]:
     """What a reader of the figures has to know: the zoo's quality, whose photos, which clock."""
     pipeline, cfg = pipelines[0], pipelines[0].cfg
     lines = [
-        f"{p.cfg.base} base: {summarise(p, p.split('train'))}."
+        f"{p.cfg.base} base: {summarise(zoo_metrics(p))}."
         for p in pipelines
         if any(p.init_class(method).rests_on_zoo() for method in p.methods)
     ]

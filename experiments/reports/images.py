@@ -1,5 +1,6 @@
-"""The images that a comparison refers to: read, laid out on one sheet."""
+"""Contact sheets: of the images that a comparison refers to, of some pairs of every concept."""
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +10,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from experiments.pipeline.build import Pipeline
 from experiments.reports.comparison import Comparison, Sample
+from experiments.training.payloads import pair_tensors
+from weightgen.data.editors.diffusion.resumable import FLAWS
+from weightgen.data.splits import SPLITS
 from weightgen.evaluation.grid import grid
+
+log = logging.getLogger(__name__)
+SHOWN = 6
 
 
 class Pictures(NamedTuple):
@@ -50,3 +58,42 @@ def contact_sheet(comparison: Comparison, path: Path) -> None:
     bases: Sequence[str] = sorted({base for base, _ in comparison.groups})
     title = f"{comparison.recipe}: unseen concepts, base {bases[0]}"
     grid({name: torch.stack(row) for name, row in rows.items()}, [s.prompt for s in comparison.samples], path, title)
+
+
+def pairs_sheet(pipeline: Pipeline) -> None:
+    """Writes reports/<recipe>/pairs.png and says what there is."""
+    path = Path(pipeline.cfg.paths.reports) / pipeline.cfg.recipe / "pairs.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(*some_pairs(pipeline), path, title=f"{pipeline.cfg.recipe}: pairs")
+    counts = "their own photos" if pipeline.premade else pipeline.store.metrics(pipeline.photos)
+    log.info("pairs: %d concepts of %s%s; some in %s", len(pipeline.concepts), counts, flawed(pipeline), path)
+
+
+def some_pairs(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
+    """Some photos and what some concepts make of them: rows and column labels of a contact sheet."""
+    concepts = [c for split in SPLITS for c in pipeline.split(split)[: SHOWN // 2]][: 2 * SHOWN]
+    shared = None if pipeline.premade else pipeline.artifact(pipeline.photos)
+    pairs = {c.prompt: pair_tensors(pipeline.artifact(pipeline.pairs(c)), shared) for c in concepts}
+    shown = min(SHOWN, *(len(targets["train"]) for _, targets in pairs.values()), SHOWN)
+    sources = [photos["train"][:shown] for photos, _ in pairs.values()]
+    rows: dict[str, Tensor] = {}
+    if all(torch.equal(own, sources[0]) for own in sources):
+        rows["photo"] = sources[0]
+    for (prompt, (_, targets)), own in zip(pairs.items(), sources, strict=True):
+        if "photo" not in rows:
+            rows[f"photos for {prompt}"] = own
+        rows[prompt] = targets["train"][:shown]
+    return rows, [f"train photo {i}" for i in range(shown)]
+
+
+def flawed(pipeline: Pipeline) -> str:
+    """How many edits came out flawed over all concepts, for editors that look; else nothing."""
+    reports = [pipeline.store.metrics(pipeline.pairs(concept)) for concept in pipeline.concepts]
+    reports = [report for report in reports if "dropped" in report]
+    found = {flaw: sum(report[flaw] for report in reports) for flaw in FLAWS}
+    dropped = sum(len(rows) for report in reports for rows in report["dropped"].values())
+    if not any(found.values()):
+        return ""
+    said = ", ".join(f"{count} {flaw}" for flaw, count in found.items() if count)
+    edits = sum(report["edits"] for report in reports)
+    return f"; of {edits} edits {said}; {dropped} pairs left out"

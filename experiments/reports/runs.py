@@ -3,11 +3,9 @@
 import json
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import find, image_metrics
 from experiments.sweeps.jobs import withdraw
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE
@@ -31,12 +29,14 @@ def run_specs(pipeline: Pipeline) -> list[Spec]:
 def base_of(spec: Spec) -> str:
     """The base that a fine-tune started from, as results.csv names it."""
     scratch = all(upstream.stage != "init" for upstream in spec.inputs)
-    return NO_BASE if scratch else find(spec, "base").config["sees"]
+    return NO_BASE if scratch else spec.upstream("base").config["sees"]
 
 
 def device_name(cfg: DictConfig) -> str:
     """The device that fine-tuning ran on, as results.csv names it."""
     if cfg.strategy.trainer.accelerator == "gpu":
+        import torch
+
         return torch.cuda.get_device_name()
     return f"cpu x{cfg.strategy.threads}"
 
@@ -48,7 +48,9 @@ def evaluations(pipeline: Pipeline, spec: Spec) -> list[dict[str, Any]]:
 
 def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
     """results.csv rows of finished fine-tunes."""
-    device, feature_set = device_name(pipeline.cfg), image_metrics(pipeline.cfg).features.name
+    from experiments.training.payloads import image_metrics
+
+    device, feature_set = device_name(pipeline.cfg), image_metrics(pipeline.runtime.metrics).features.name
     rows = []
     for spec in specs:
         method, concept, seed = spec.subject

@@ -46,10 +46,12 @@ def stage_nodes(pipelines: Sequence[Pipeline], specs: Iterable[Spec]) -> list[St
     nodes: dict[str, StageNode] = {}
     parents: dict[str, set[str]] = {}
     for spec in upstream_first(specs):
+        if not STAGES[spec.stage].target:  # features of prompts and the like, made in passing
+            continue
         name = _part(spec, zoo)
         node = nodes.setdefault(name, StageNode(name))
         node.artifacts.append(_artifact(store, spec))
-        parents.setdefault(name, set()).update({_part(source, zoo) for source in spec.inputs} - {name})
+        parents.setdefault(name, set()).update({_part(s, zoo) for s in spec.inputs if STAGES[s.stage].target} - {name})
     ancestors: dict[str, set[str]] = {}
     for name, node in nodes.items():  # every part's first artifact comes after all parts it is made from
         ancestors[name] = parents[name].union(*(ancestors.get(p, set()) for p in parents[name]))

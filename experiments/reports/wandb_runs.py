@@ -10,11 +10,13 @@ from typing import Any
 import wandb
 from omegaconf import DictConfig
 
+from experiments.pipeline.options import plain
+from experiments.pipeline.runtime import Logging, describe_run
 from experiments.reports.comparison import Built, Comparison
 from experiments.reports.images import pictures
 from experiments.reports.page.stage_svg import stage_svg
 from experiments.reports.weights import BINS, weight_histograms
-from experiments.training.wandb_run import describe_run, start_run
+from experiments.training.wandb_run import start_run
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import label
 from weightgen.files import write_json
@@ -57,7 +59,8 @@ def _run(cfg: DictConfig, kind: str, spec: Spec | None, results: str) -> Iterato
     """A run of job type `kind`; the same results are the same run."""
     name = hashlib.sha256(f"{cfg.recipe} {cfg.logger.project} {kind} {results}".encode()).hexdigest()[:16]
     run = start_run(
-        cfg,
+        Logging(**plain(cfg.logger)),
+        cfg.recipe,
         kind,
         name=f"{kind}/{cfg.recipe}",
         id=name,

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from experiments.pipeline.load import load_blocks
 from experiments.reports.comparison import Comparison
+from experiments.training.payloads import load_blocks
 
 BINS = 41
 

@@ -1,98 +1,99 @@
-"""Stage 2: the base translator on representative train concepts (E2GAN). `make base`."""
+"""Stage 2: the base translator on representative train concepts (E2GAN, arXiv 2401.06127). `make base`."""
 
-import logging
 import time
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    concept_texts,
-    image_metrics,
-    new_translator,
-    pair_tensors,
-    reference,
-    seeded,
-    train_sources,
-)
-from experiments.stages import subset as _subset
-from experiments.training.fit import fit, log_images, log_scores, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
+from experiments.stages import photos
 from weightgen.artifacts import Spec
-from weightgen.batches import Pairs, Texts, pair_batches
-from weightgen.data.representative import representative
-from weightgen.files import save_tensors, write_json
-from weightgen.slices import spread
-from weightgen.translation.nets import DISCRIMINATORS
-from weightgen.translation.training import TranslatorModule
+from weightgen.data.concepts.concept import Concept
 
-log = logging.getLogger(__name__)
 SHOWN = 4  # concepts whose images are logged and scored
 
 
-def build_base(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """generator.safetensors, discriminator.safetensors, concepts.json: which train concepts it saw."""
-    cfg, budget = pipeline.cfg, OmegaConf.create(spec.config["budget"])
-    train = pipeline.split("train")
-    text, rows = concept_texts(pipeline, train)
-    chosen = list(range(len(train)))
-    if spec.config["sees"] == "representative":
-        pooled = text.pooled[[row[0] for row in rows]]
-        count = _subset.concepts(cfg, len(train), budget.concepts)
-        chosen = representative(pooled, count, cfg.build_seed)
-    concepts = [train[i] for i in chosen]
-    targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
-    sources = train_sources(pipeline, concepts)
-    if (used := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
+def spec(options: Options, concepts: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the text of all `concepts` and their pairs, since the builder chooses representative ones among them; the
+    photos that they share, and a subset of those where one is wanted."""
+    config = {
+        **options.by_content("translator", "discriminator"),
+        "budget": photos.subset_budget(options, options("budget.base")),
+        **photos.subset_key(options),
+        "sees": options("base"),
+        "seed": options("build_seed"),
+        "concepts": described(concepts),
+    }
+    return STAGE.spec(config, inputs, f"base {options('base')}")
+
+
+def described(concepts: Sequence[Concept]) -> list[dict[str, Any]]:
+    """Concepts as keys hold them, in the order of their texts' rows."""
+    return [{"name": c.name, "prompt": c.prompt, "paraphrases": list(c.paraphrases)} for c in concepts]
+
+
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """generator and discriminator (.json, .safetensors), concepts.json: which train concepts it saw."""
+    from functools import partial
+
+    from experiments.training.fit import fit, log_images, log_scores, tracked
+    from experiments.training.gan import translator_module
+    from experiments.training.payloads import (
+        image_metrics,
+        pair_tensors,
+        read_text,
+        reference,
+        rows_of,
+        save_net,
+        seeded,
+        train_sources,
+    )
+    from weightgen.batches import Pairs, Texts, pair_batches
+    from weightgen.data.representative import representative
+    from weightgen.files import write_json
+    from weightgen.slices import spread
+    from weightgen.translation.nets import TRANSLATORS
+
+    budget, seed = config["budget"], config["seed"]
+    text, rows = read_text(inputs.one("text")), rows_of(config["concepts"])
+    chosen = list(range(len(rows)))
+    if config["sees"] == "representative":
+        count = photos.subset_concepts(config, len(rows))
+        chosen = representative(text.pooled[[row[0] for row in rows]], count, seed)
+    names = [config["concepts"][i]["name"] for i in chosen]
+    pairs, shared = [inputs.all("pairs")[i] for i in chosen], inputs.maybe("photos")
+    targets = [pair_tensors(concept, shared)[1]["train"] for concept in pairs]
+    sources = train_sources(pairs, shared)
+    if (used := photos.chosen_rows(inputs)) is not None:
         sources, targets = sources[used], [target[used] for target in targets]
-    batches = pair_batches(
-        Pairs(sources, targets),
-        Texts(text.tokens, text.mask, [rows[i] for i in chosen]),
-        budget.batch_size,
-        seed=cfg.build_seed,
-        steps=budget.steps,
-    )
-    module = TranslatorModule(
-        new_translator(pipeline, cfg.build_seed),
-        seeded(cfg.build_seed, DISCRIMINATORS, cfg.discriminator) if budget.adversarial else None,
-        instantiate(budget.optimizer),
-        discriminator_optimizer=instantiate(budget.discriminator_optimizer),
-        l1_weight=budget.l1_weight,
-        warmup_steps=budget.warmup_steps,
-        decay_start=budget.decay_start,
-        max_steps=budget.steps,
-    )
+    texts = Texts(text.tokens, text.mask, [rows[i] for i in chosen])
+    batches = pair_batches(Pairs(sources, targets), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
+    description = {**config["translator"], "text_dim": text.tokens.shape[-1]}
+    module = translator_module(seeded(seed, TRANSLATORS, description), config, budget["steps"])
     start = time.perf_counter()
-    with tracked(cfg, spec, folder, tags=[c.name for c in concepts[:8]]) as loggers:
-        fit(cfg, module, batches, folder, loggers, label=f"base ({len(concepts)} concepts)", parallel="base")
+    with tracked(runtime, folder, tags=names[:8]) as loggers:
+        fit(runtime, module, batches, folder, loggers, label=f"base ({len(pairs)} concepts)", parallel="base")
         seconds = time.perf_counter() - start
-        scores = []
-        for i, concept in enumerate(concepts[:SHOWN]):
+        metrics, scores = image_metrics(runtime.metrics), []
+        for i, concept in enumerate(pairs[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
-            photos, target = (side["test"] for side in pair_tensors(pipeline, concept))
-            outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), photos)
-            scores.append(image_metrics(cfg)(outputs, reference(pipeline, concept)))
-            log_images(
-                loggers, budget.steps, {f"{concept.name}/target": target[:8], f"{concept.name}/output": outputs[:8]}
-            )
-        metrics = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
-        log_scores(loggers, budget.steps, metrics, image_metrics(cfg).features.name)
-    save_tensors(folder / "generator.safetensors", module.generator.state_dict())
+            images, target = (side["test"] for side in pair_tensors(concept, shared))
+            outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), images)
+            scores.append(metrics(outputs, reference(runtime.metrics, concept)))
+            panels = {f"{names[i]}/target": target[:8], f"{names[i]}/output": outputs[:8]}
+            log_images(loggers, budget["steps"], panels)
+        means = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
+        log_scores(loggers, budget["steps"], means, metrics.features.name)
+    save_net(folder, "generator", description, module.generator.state_dict())
     if module.discriminator is not None:
-        save_tensors(folder / "discriminator.safetensors", module.discriminator.state_dict())
-    write_json(folder / "concepts.json", [concept.name for concept in concepts])
-    write_json(folder / "inputs.json", [pipeline.pairs(concept).reference() for concept in concepts])
+        save_net(folder, "discriminator", config["discriminator"], module.discriminator.state_dict())
+    write_json(folder / "concepts.json", names)
+    write_json(folder / "inputs.json", [concept.reference for concept in pairs])
     parameters = sum(p.numel() for p in module.generator.parameters())
-    return {**metrics, "seconds": seconds, "steps": budget.steps, "concepts": len(concepts), "parameters": parameters}
+    counts = {"steps": budget["steps"], "concepts": len(pairs), "parameters": parameters}
+    return {"l1": means["l1"], "seconds": seconds, **counts}
 
 
-BUILDERS = {"base": build_base}
-
-
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    pipeline.ensure_all([pipeline.base_spec])
-    log.info("base %s: %s", pipeline.base_spec.key, pipeline.store.metrics(pipeline.base_spec))
+STAGE = Stage("base", 1, "base", build, shared=True)

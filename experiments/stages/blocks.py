@@ -1,47 +1,52 @@
 """Stage 4: the zoo cut into blocks, with the normaliser of train concepts. `make blocks`."""
 
-import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import find, tensors
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
 from weightgen.artifacts import Spec
-from weightgen.files import save_tensors, write_json
-from weightgen.weights.blocks import BlockLayout
-from weightgen.weights.normalizer import Normalizer
-from weightgen.weights.zoo import Zoo, ZooEntry
-
-log = logging.getLogger(__name__)
-SCORES = ("l1", "l1_zero", "fid", "kid", "perceptual")
+from weightgen.data.concepts.concept import Concept
 
 
-def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """zoo.{json,safetensors}, layout.json, normalizer.safetensors."""
-    cfg, store = pipeline.cfg, pipeline.store
-    kept = {lora: store.metrics(lora) for lora in spec.inputs}
-    excluded = [lora.subject.name for lora, metrics in kept.items() if metrics["diverged"]]
-    kept = {lora: metrics for lora, metrics in kept.items() if not metrics["diverged"]}
-    states = {lora: tensors(store.require(lora) / "lora.safetensors") for lora in kept}
-    shapes = {name: tuple(weight.shape) for name, weight in next(iter(states.values())).items()} if states else {}
-    layout = BlockLayout(shapes, cfg.blocks.size, cfg.blocks.rule)
+def spec(options: Options, concepts: Sequence[Concept], base: Spec, loras: Sequence[Spec]) -> Spec:
+    """loras: of `concepts`, in their order."""
+    zoo = [{"name": concept.name, "prompt": concept.prompt} for concept in concepts]
+    return STAGE.spec({"blocks": options("blocks"), "concepts": zoo}, [base, *loras], "blocks")
+
+
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """zoo.{json,safetensors}, layout.json, normalizer.safetensors, excluded.json: concepts whose LoRA diverged."""
+    import torch
+
+    from experiments.training.payloads import tensors
+    from weightgen.files import save_tensors, write_json
+    from weightgen.weights.blocks import BlockLayout
+    from weightgen.weights.normalizer import Normalizer
+    from weightgen.weights.zoo import Zoo, ZooEntry
+
+    trained = list(zip(config["concepts"], inputs.all("lora"), strict=True))
+    kept = [(concept, lora) for concept, lora in trained if not lora.metrics["diverged"]]
+    excluded = [concept["name"] for concept, lora in trained if lora.metrics["diverged"]]
+    states = [tensors(lora.folder / "lora.safetensors") for _, lora in kept]
+    shapes = {name: tuple(weight.shape) for name, weight in states[0].items()} if states else {}
+    layout = BlockLayout(shapes, config["blocks"]["size"], config["blocks"]["rule"])
     entries = [
         ZooEntry(
-            concept=lora.subject.name,
-            prompt=lora.subject.prompt,
-            split=lora.subject.split,
+            concept=concept["name"],
+            prompt=concept["prompt"],
+            split="train",
             seed=lora.config["seed"],
             steps=lora.config["steps"],
-            base=find(lora, "base").key,
+            base=inputs.one("base").reference["key"],
             layout=layout.hash(),
-            metrics={name: metrics[name] for name in SCORES},
+            metrics={name: lora.metrics[name] for name in ("l1", "l1_zero")},
         )
-        for lora, metrics in kept.items()
+        for concept, lora in kept
     ]
-    zoo = Zoo.collect(entries, [layout.to_blocks(state) for state in states.values()])
+    zoo = Zoo.collect(entries, [layout.to_blocks(state) for state in states])
     zoo.save(folder)
     normalizer = Normalizer.fit(zoo.blocks, layout.valid())
     save_tensors(folder / "normalizer.safetensors", normalizer.state())
@@ -58,10 +63,4 @@ def build_blocks(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]
     }
 
 
-BUILDERS = {"blocks": build_blocks}
-
-
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    pipeline.ensure_all([pipeline.blocks])
-    log.info("blocks %s: %s", pipeline.blocks.key, pipeline.store.metrics(pipeline.blocks))
+STAGE = Stage("blocks", 1, "blocks", build)

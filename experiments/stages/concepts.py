@@ -1,46 +1,48 @@
-"""The concepts of a configuration, to look at and to edit; asks a chat model where `concepts=llm`. `make concepts`."""
+"""The list of concepts where a source must be asked for it (`concepts=llm`). `make concepts`."""
 
-import logging
-from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from experiments.pipeline.build import Pipeline
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
 from weightgen.artifacts import Spec
+from weightgen.choices import make
+from weightgen.data.concepts import CONCEPTS
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.splits import SPLITS
 from weightgen.files import write_rows
 
-log = logging.getLogger(__name__)
-SHOWN = 5  # of each split
+SHOWN = 5  # prompts of each split in an overview
 
 
-def build_concepts(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def spec(options: Options, source: Any) -> Spec:
+    """Its key says what is asked of which model, not where that is reached."""
+    config = {"name": options("concepts.name"), "concepts": source.identity(), "source_version": source.version}
+    return STAGE.spec(config, [], "concepts")
+
+
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """concepts.json, the list; answers.jsonl, what was answered."""
-    return spec.subject.collect(folder)
+    options = runtime.complete("concepts", {**config["concepts"], "name": config["name"]})
+    return make(CONCEPTS, options).collect(folder)
 
 
-BUILDERS = {"concepts": build_concepts}
+STAGE = Stage("concepts", 1, "concepts", build, models=False)
 
 
-def write_table(concepts: list[Concept], path: Path) -> None:
+def write_table(concepts: Iterable[Concept], path: Path) -> None:
     """A table that `concepts=file concepts.path=<it>` reads back as it is."""
     rows = [[c.prompt, c.name, c.split, "|".join(c.paraphrases)] for c in concepts]
     write_rows(path, ["prompt", "name", "split", "paraphrases"], rows)
 
 
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    if pipeline.collected is not None:  # asked for by name, so even with build_missing=false
-        pipeline.ensure(pipeline.collected)
-    table = Path(cfg.paths.reports) / cfg.recipe / "concepts.csv"
-    write_table(pipeline.concepts, table)
-    counts = Counter(concept.split for concept in pipeline.concepts)
+def overview(concepts: Sequence[Concept]) -> str:
+    """A line a split: how many concepts it has, and the prompts of some."""
+    lines = []
     for split in SPLITS:
-        some = [concept.prompt for concept in pipeline.split(split)[:SHOWN]]
-        print(f"{split:<19} {counts[split]:>4}  {'; '.join(some)}{' ...' if counts[split] > SHOWN else ''}")
-    if pipeline.collected is not None:
-        log.info("collected: %s", pipeline.store.metrics(pipeline.collected))
-    log.info("all of them: %s", table)
+        prompts = [concept.prompt for concept in concepts if concept.split == split]
+        more = " ..." if len(prompts) > SHOWN else ""
+        lines.append(f"{split:<19} {len(prompts):>4}  {'; '.join(prompts[:SHOWN])}{more}")
+    return "\n".join(lines)

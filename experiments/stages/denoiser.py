@@ -1,140 +1,155 @@
 """Stage 5: the weight generator's denoiser on the zoo's blocks. `make denoiser`."""
 
-import logging
+import math
 import time
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
-from torch import nn
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    concept_texts,
-    find,
-    image_metrics,
-    load_base,
-    load_blocks,
-    lora_spec,
-    pair_tensors,
-    reference,
-    seeded,
-    tensors,
-    text_encoder,
-    text_features,
-)
-from experiments.training.fit import fit, log_images, log_scores, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
+from experiments.stages.base import described
 from weightgen.artifacts import Spec
-from weightgen.batches import Texts
 from weightgen.data.concepts.concept import Concept
-from weightgen.diffusion import DENOISERS
-from weightgen.diffusion.sampler import Sampler, make_scheduler
-from weightgen.diffusion.training import BlockDiffusionModule
-from weightgen.evaluation.curves import mean
-from weightgen.files import save_tensors
-from weightgen.generation.generator import BlockGenerator
-from weightgen.rng import stream
-from weightgen.slices import spread
-from weightgen.translation.lora import inject_lora, load_lora_state
-from weightgen.translation.training import translate
-from weightgen.weights.batches import set_batches
-from weightgen.weights.blocks import BlockLayout
 
-log = logging.getLogger(__name__)
-SHOWN = 4  # train concepts whose generated translators are logged
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from weightgen.generation.generator import BlockGenerator
+    from weightgen.text.encoders import TextFeatures
+    from weightgen.weights.zoo import Zoo
+
+SHOWN = 4  # train concepts whose generated translators are logged and scored
 
 
-def new_denoiser(pipeline: Pipeline, layout: BlockLayout, seed: int = 0) -> nn.Module:
-    """An untrained denoiser for a layout."""
-    size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(pipeline.cfg).dim}
-    return seeded(seed, DENOISERS, pipeline.cfg.denoiser, **size)
+def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the blocks and the zoo's text; to score some of its own concepts the base, their pairs, the shared photos."""
+    config = {
+        **options.by_content("denoiser"),
+        "prediction": options("budget.denoiser.prediction"),
+        "budget": options("budget.denoiser"),
+        "lora": options("lora"),
+        "seed": options("build_seed"),
+        "concepts": described(zoo),
+    }
+    return STAGE.spec(config, inputs, "denoiser")
 
 
-def block_generator(pipeline: Pipeline) -> BlockGenerator:
-    """The weight generator of a finished run."""
-    _, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
-    denoiser = new_denoiser(pipeline, layout)
-    denoiser.load_state_dict(tensors(pipeline.store.require(pipeline.generator) / "denoiser.safetensors"))
-    sampler = Sampler(make_scheduler(pipeline.cfg.budget.denoiser.prediction), steps=pipeline.cfg.sampler.steps)
-    return BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """denoiser.json and denoiser.safetensors: the averaged weights."""
+    from experiments.training.fit import fit, tracked
+    from experiments.training.payloads import load_blocks, optimizer, read_text, save_net, seeded
+    from weightgen.batches import Texts
+    from weightgen.diffusion import DENOISERS
+    from weightgen.diffusion.sampler import Sampler, make_scheduler
+    from weightgen.diffusion.training import BlockDiffusionModule
+    from weightgen.generation.generator import BlockGenerator
+    from weightgen.weights.batches import set_batches
 
-
-def build_denoiser(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """denoiser.safetensors: the averaged weights."""
-    cfg, budget = pipeline.cfg, pipeline.cfg.budget.denoiser
-    zoo, layout, normalizer = load_blocks(pipeline.store.require(spec.inputs[0]))
-    known = {concept.name: concept for concept in pipeline.split("train")}
-    text, rows = concept_texts(pipeline, [known[entry.concept] for entry in zoo.entries])
+    budget, seed = config["budget"], config["seed"]
+    zoo, layout, normalizer = load_blocks(inputs.one("blocks").folder)
+    text, rows = read_text(inputs.one("text")), zoo_rows(config, zoo)
     valid = layout.valid()
     batches = set_batches(
         normalizer.normalize(zoo.blocks) * valid,
         valid,
         Texts(text.tokens, text.mask, rows),
-        budget.concepts,
-        seed=cfg.build_seed,
-        steps=budget.steps,
+        budget["concepts"],
+        seed=seed,
+        steps=budget["steps"],
     )
+    size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text.tokens.shape[-1]}
+    description = {**config["denoiser"], **size}
     module = BlockDiffusionModule(
-        new_denoiser(pipeline, layout, cfg.build_seed),
-        make_scheduler(budget.prediction),
-        instantiate(budget.optimizer),
-        ema_decay=budget.ema_decay,
-        warmup_steps=budget.warmup_steps,
-        decay_steps=budget.steps,
-        terminal_fraction=budget.terminal_fraction,
-        seed=cfg.build_seed,
+        seeded(seed, DENOISERS, description),
+        make_scheduler(config["prediction"]),
+        optimizer(budget["optimizer"]),
+        ema_decay=budget["ema_decay"],
+        warmup_steps=budget["warmup_steps"],
+        decay_steps=budget["steps"],
+        terminal_fraction=budget["terminal_fraction"],
+        seed=seed,
     )
     start = time.perf_counter()
-    with tracked(cfg, spec, folder) as loggers:
-        fit(cfg, module, batches, folder, loggers, label="denoiser", parallel="denoiser")
+    with tracked(runtime, folder) as loggers:
+        fit(runtime, module, batches, folder, loggers, label="denoiser", parallel="denoiser")
         seconds = time.perf_counter() - start
-        averaged = new_denoiser(pipeline, layout)
+        averaged = seeded(seed, DENOISERS, description)
         averaged.load_state_dict(module.averaged_state())
-        sampler = Sampler(make_scheduler(budget.prediction))
+        sampler = Sampler(make_scheduler(config["prediction"]))
         generator = BlockGenerator(averaged.eval(), sampler, layout, normalizer)
-        shown = [known[entry.concept] for entry in zoo.entries[:SHOWN]]
-        metrics = show(pipeline, spec, generator, shown, loggers)
-    save_tensors(folder / "denoiser.safetensors", averaged.state_dict())
+        l1 = score_own(config, inputs, runtime, generator, text, zoo, loggers)
+    save_net(folder, "denoiser", description, averaged.state_dict())
     parameters = sum(p.numel() for p in averaged.parameters())
-    return {"seconds": seconds, "steps": budget.steps, "parameters": parameters, **metrics}
+    return {"seconds": seconds, "steps": budget["steps"], "parameters": parameters, "train_l1": l1}
 
 
-def show(
-    pipeline: Pipeline, spec: Spec, generate: BlockGenerator, concepts: list[Concept], loggers: list[Logger]
-) -> dict[str, float]:
-    """Images and scores of generated translators for a few TRAIN concepts: says whether the denoiser learned its own zoo."""
-    model = inject_lora(load_base(pipeline, pipeline.store.require(find(spec, "base"))), lora_spec(pipeline.cfg))
-    text = text_features(pipeline, [concept.prompt for concept in concepts])
+STAGE = Stage("denoiser", 1, "denoiser", build, shared=True)
+
+
+def zoo_rows(config: Mapping[str, Any], zoo: "Zoo") -> list[list[int]]:
+    """Rows of the text of the key's concepts for each of the zoo's, which lacks those whose LoRA diverged."""
+    from experiments.training.payloads import rows_of
+
+    names = [concept["name"] for concept in config["concepts"]]
+    rows = dict(zip(names, rows_of(config["concepts"]), strict=True))
+    return [rows[entry.concept] for entry in zoo.entries]
+
+
+def block_generator(inputs: Inputs, steps: int) -> "BlockGenerator":
+    """The weight generator of finished `blocks` and `denoiser` or `function` artifacts. steps: of its sampler."""
+    from experiments.training.payloads import load_blocks, load_net
+    from weightgen.diffusion import DENOISERS
+    from weightgen.diffusion.sampler import Sampler, make_scheduler
+    from weightgen.generation.generator import BlockGenerator
+
+    network = inputs.one("denoiser", "function")
+    _, layout, normalizer = load_blocks(inputs.one("blocks").folder)
+    sampler = Sampler(make_scheduler(network.config["prediction"]), steps=steps)
+    return BlockGenerator(load_net(DENOISERS, network.folder, "denoiser"), sampler, layout, normalizer)
+
+
+def score_own(
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    runtime: Runtime,
+    generate: "BlockGenerator",
+    text: "TextFeatures",
+    zoo: "Zoo",
+    loggers: Sequence["Logger"],
+) -> float:
+    """Images and scores of generated translators for a few TRAIN concepts: whether the denoiser learned its own zoo.
+
+    text: as `zoo_rows` counts its rows. -> their mean L1 in [0, 1] on test photos.
+    """
+    from functools import partial
+
+    from experiments.training.fit import log_images, log_scores
+    from experiments.training.payloads import image_metrics, load_base, pair_tensors, reference
+    from weightgen.evaluation.curves import mean
+    from weightgen.rng import stream
+    from weightgen.slices import spread
+    from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
+    from weightgen.translation.training import translate
+
+    by_prompt = {pairs.config["prompt"]: pairs for pairs in inputs.all("pairs")}
+    rows = zip(zoo.entries, zoo_rows(config, zoo), strict=True)
+    shown = [(entry, row[0]) for entry, row in rows if entry.prompt in by_prompt][:SHOWN]
+    if not shown:  # the LoRAs of all of them diverged
+        return math.nan
+    text = text.select([row for _, row in shown])
+    model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
     states = generate.layout.from_blocks(generate(text, stream(0, "denoiser/shown")))
-    scores = []
-    for i, concept in enumerate(concepts):
+    metrics, scores, step = image_metrics(runtime.metrics), [], config["budget"]["steps"]
+    for i, (entry, _) in enumerate(shown):
         load_lora_state(model, {name: weights[i] for name, weights in states.items()})
-        photos, targets = pair_tensors(pipeline, concept)
-        prompt = text.select([i])
-        outputs = spread(partial(translate, model, tokens=prompt.tokens, text_mask=prompt.mask), photos["test"])
-        scores.append(image_metrics(pipeline.cfg)(outputs, reference(pipeline, concept)))
-        panels = {"target": targets["test"][:8], "output": outputs[:8]}
-        log_images(loggers, spec.config["budget"]["steps"], {f"{concept.name}/{k}": v for k, v in panels.items()})
-    metrics = {
-        "train_fid": mean((s["fid"] for s in scores), "fid"),
-        "train_l1": sum(s["l1"] for s in scores) / len(scores),
-    }
-    log_scores(
-        loggers,
-        spec.config["budget"]["steps"],
-        {"fid": metrics["train_fid"], "l1": metrics["train_l1"]},
-        image_metrics(pipeline.cfg).features.name,
-    )
-    return metrics
-
-
-BUILDERS = {"denoiser": build_denoiser}
-
-
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    pipeline.ensure_all([pipeline.generator])
-    log.info("%s %s: %s", pipeline.generator.label, pipeline.generator.key, pipeline.store.metrics(pipeline.generator))
+        pairs, prompt = by_prompt[entry.prompt], text.select([i])
+        photos, targets = (side["test"] for side in pair_tensors(pairs, inputs.maybe("photos")))
+        outputs = spread(partial(translate, model, tokens=prompt.tokens, text_mask=prompt.mask), photos)
+        scores.append(metrics(outputs, reference(runtime.metrics, pairs)))
+        panels = {f"{entry.concept}/target": targets[:8], f"{entry.concept}/output": outputs[:8]}
+        log_images(loggers, step, panels)
+    l1 = sum(score["l1"] for score in scores) / len(scores)
+    log_scores(loggers, step, {"fid": mean((s["fid"] for s in scores), "fid"), "l1": l1}, metrics.features.name)
+    return l1

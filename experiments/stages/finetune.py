@@ -1,127 +1,141 @@
 """Stage 7: fine-tune an initialisation on unseen concepts, measured off the clock. `make finetune`; sweep with -m."""
 
-import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch import Tensor, nn
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    find,
-    image_metrics,
-    load_base,
-    lora_spec,
-    pair_tensors,
-    reference,
-    seeded,
-    tensors,
-    text_features,
-    training_pairs,
-)
-from experiments.stages import subset as _subset
-from experiments.training.fit import fit, log_images, log_scores, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
+from experiments.stages import photos
+from experiments.stages.init import init_class
 from weightgen.artifacts import Spec
-from weightgen.batches import Pairs, Texts, pair_batches
-from weightgen.evaluation.callback import EvaluationCallback
-from weightgen.files import save_tensors, write_json
-from weightgen.translation.lora import inject_lora, load_lora_state, lora_state, merge_lora
-from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
-from weightgen.translation.training import FineTuneModule
+from weightgen.data.concepts.concept import Concept
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from torch import nn
+
 SAMPLES = 4  # test images kept for the grid
+SCHEDULES = ("scratch", "lora", "ceiling")
 
 
-def initial_model(pipeline: Pipeline, spec: Spec, init: Spec | None) -> tuple[nn.Module, float]:
-    """The translator that training starts from, and the seconds its initialisation took."""
-    cfg, seed = pipeline.cfg, spec.subject[2]
-    if init is None:
-        return seeded(seed, TRANSLATORS, spec.config["scratch"]), 0.0
-    base = load_base(pipeline, pipeline.store.require(find(init, "base")))
-    state = tensors(pipeline.store.require(init) / "lora.safetensors")
-    model = load_lora_state(inject_lora(base, lora_spec(cfg)), state)
-    if spec.config["budget"]["trainable"] == "all":
-        model = merge_lora(model)
-    spent = pipeline.store.metrics(init)
-    cpu = spec.config["budget"]["clock"] == "cpu" and "cpu_seconds" in spent  # older artifacts have no CPU time
-    return model, spent["cpu_seconds" if cpu else "seconds"]
+def spec(
+    options: Options,
+    method: Mapping[str, Any],
+    concept: Concept,
+    seed: int,
+    pairs: Mapping[str, Any],
+    inputs: Sequence[Spec],
+) -> Spec:
+    """pairs: how many of them a new concept has, where that is not all. inputs: the concept's text and pairs, the shared
+    photos, a subset of those where one is wanted; where it does not start from scratch the initial LoRA and its base."""
+    init, given = init_class(method), dict(options("budget.finetune"))
+    schedules = {name: given.pop(name) for name in SCHEDULES}
+    config = {
+        **options.by_content("discriminator", "metrics"),
+        "budget": photos.subset_budget(options, given | schedules[init.schedule()]),
+        **photos.subset_key(options),
+        **(pairs if init.schedule() != "ceiling" else {}),
+        **({"scratch": options(init.net)} if init.from_scratch() else {"lora": options("lora")}),
+        "accelerator": options("strategy.trainer.accelerator"),  # its seconds are part of the result
+        "seed": seed,
+    }
+    name = method["name"]
+    return STAGE.spec(config, inputs, f"finetune {name} {concept.name} {seed}", (name, concept, seed))
 
 
-def new_discriminator(pipeline: Pipeline, spec: Spec, init: Spec | None) -> nn.Module | None:
-    """Fresh weights by seed, or the base's (budget `discriminator: base`)."""
-    budget = spec.config["budget"]
-    if not budget["adversarial"]:
-        return None
-    discriminator = seeded(spec.subject[2], DISCRIMINATORS, pipeline.cfg.discriminator)
-    if init is not None and budget["discriminator"] == "base":
-        base = pipeline.store.require(find(init, "base"))
-        discriminator.load_state_dict(tensors(base / "discriminator.safetensors"))
-    return discriminator
-
-
-def build_finetune(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """rows.json (one per evaluation point), samples.safetensors (outputs at the first and last), the trained weights."""
-    cfg, budget = pipeline.cfg, spec.config["budget"]
-    method, concept, seed = spec.subject
-    init = next((upstream for upstream in spec.inputs if upstream.stage == "init"), None)
-    text = text_features(pipeline, [concept.prompt])
-    photos, targets = pair_tensors(pipeline, concept)
-    sources, edited = photos["train"], targets["train"]
-    if "pairs" in spec.config:
-        sources, edited = training_pairs(pipeline, concept, seed)
-    elif (rows := _subset.train_rows(cfg, pipeline.store, pipeline.photos, sources)) is not None:
+    from torch import Tensor
+
+    from experiments.training.fit import fit, log_images, log_scores, tracked
+    from experiments.training.gan import gan_options
+    from experiments.training.payloads import (
+        image_metrics,
+        optimizer,
+        pair_tensors,
+        read_text,
+        reference,
+        training_pairs,
+    )
+    from weightgen.batches import Pairs, Texts, pair_batches
+    from weightgen.evaluation.callback import EvaluationCallback
+    from weightgen.files import save_tensors, write_json
+    from weightgen.translation.lora import lora_state
+    from weightgen.translation.training import FineTuneModule
+
+    budget, seed = config["budget"], config["seed"]
+    text, pairs, shared = read_text(inputs.one("text")), inputs.one("pairs"), inputs.maybe("photos")
+    images, targets = pair_tensors(pairs, shared)
+    sources, edited = images["train"], targets["train"]
+    if "pairs" in config:
+        sources, edited = training_pairs(pairs, shared, seed, config["pairs"])
+    elif (rows := photos.chosen_rows(inputs)) is not None:
         sources, edited = sources[rows], edited[rows]
-    pairs, texts = Pairs(sources, [edited]), Texts(text.tokens, text.mask, [[0]])
-    batches = pair_batches(pairs, texts, budget["batch_size"], seed=seed, steps=budget["steps"])
-    model, seconds = initial_model(pipeline, spec, init)
+    texts = Texts(text.tokens, text.mask, [[0]])
+    batches = pair_batches(Pairs(sources, [edited]), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
+    model, seconds = initial_model(config, inputs)
     module = FineTuneModule(
         model,
-        new_discriminator(pipeline, spec, init),
-        instantiate(budget["optimizer"]),
-        discriminator_optimizer=instantiate(budget["discriminator_optimizer"]),
-        l1_weight=budget["l1_weight"],
-        warmup_steps=budget["warmup_steps"],
-        decay_start=budget["decay_start"],
+        initial_discriminator(config, inputs),
+        optimizer(budget["optimizer"]),
+        **gan_options(budget),
         max_steps=budget["steps"],
         init_seconds=seconds,
         clock=budget["clock"],
     )
-    metrics, target = image_metrics(cfg), reference(pipeline, concept)
+    features = runtime.local(config["metrics"])
+    metrics, target = image_metrics(features), reference(features, pairs)
 
     def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
-        outputs = module.translate(photos["test"], text.tokens, text.mask)
+        outputs = module.translate(images["test"], text.tokens, text.mask)
         return metrics(outputs, target), outputs[:SAMPLES]
 
-    with tracked(cfg, spec, folder, tags=[method, concept.name, concept.split]) as loggers:
+    with tracked(runtime, folder) as loggers:
 
-        def report(step: int, row: dict[str, float], images: Tensor) -> None:
+        def report(step: int, row: dict[str, float], outputs: Tensor) -> None:
             log_scores(loggers, step, {k: v for k, v in row.items() if k != "step"}, metrics.features.name)
             if step in (0, budget["steps"]):
-                panels = {"source": photos["test"], "target": targets["test"], "output": images}
+                panels = {"source": images["test"], "target": targets["test"], "output": outputs}
                 log_images(loggers, step, {name: panel[:SAMPLES] for name, panel in panels.items()})
 
         points = {point for point in budget["points"] if point < budget["steps"]} | {0, budget["steps"]}
         evaluation = EvaluationCallback(sorted(points), measure, report)
-        fit(cfg, module, batches, folder, loggers, [evaluation], bar=False)
+        fit(runtime, module, batches, folder, loggers, [evaluation], bar=False)
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
-    save_tensors(folder / "samples.safetensors", {name: images.clone() for name, images in samples.items()})
-    lora = init is not None and budget["trainable"] == "lora"
+    save_tensors(folder / "samples.safetensors", {name: outputs.clone() for name, outputs in samples.items()})
+    lora = "lora" in config and budget["trainable"] == "lora"
     state = lora_state(module.generator) if lora else module.generator.state_dict()
     save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
     return evaluation.rows[-1]
 
 
-BUILDERS = {"finetune": build_finetune}
+STAGE = Stage("finetune", 1, "finetune", build, per_concept=True)
 
 
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    specs = [pipeline.finetune(cfg.init.name, concept, cfg.seed) for concept in pipeline.test_concepts]
-    pipeline.ensure_all(specs)
-    for spec in specs:
-        row = pipeline.store.metrics(spec)
-        log.info("%s: fid %.2f, l1 %.4f after %.1f s", spec.label, row["fid"], row["l1"], row["train_seconds"])
+def initial_model(config: Mapping[str, Any], inputs: Inputs) -> "tuple[nn.Module, float]":
+    """The translator that training starts from, and the seconds its initialisation took."""
+    from experiments.training.payloads import load_base, seeded, tensors
+    from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, merge_lora
+    from weightgen.translation.nets import TRANSLATORS
+
+    if "scratch" in config:
+        return seeded(config["seed"], TRANSLATORS, config["scratch"]), 0.0
+    init = inputs.one("init")
+    model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
+    model = load_lora_state(model, tensors(init.folder / "lora.safetensors"))
+    if config["budget"]["trainable"] == "all":
+        model = merge_lora(model)
+    return model, init.metrics["cpu_seconds" if config["budget"]["clock"] == "cpu" else "seconds"]
+
+
+def initial_discriminator(config: Mapping[str, Any], inputs: Inputs) -> "nn.Module | None":
+    """Fresh weights by seed, or the base's (budget `discriminator: base`); None without one."""
+    from experiments.training.gan import new_discriminator
+    from experiments.training.payloads import tensors
+
+    discriminator, base = new_discriminator(config), inputs.maybe("base")
+    if discriminator is not None and base is not None and config["budget"]["discriminator"] == "base":
+        discriminator.load_state_dict(tensors(base.folder / "discriminator.safetensors"))
+    return discriminator

@@ -1,93 +1,104 @@
 """Stage 5b: the denoiser trained on by what its weights do (budget.function). `make denoiser` runs it where steps > 0."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch import Tensor
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    concept_texts,
-    find,
-    load_base,
-    load_blocks,
-    lora_spec,
-    pair_tensors,
-    tensors,
-    train_sources,
-)
-from experiments.stages.denoiser import SHOWN, new_denoiser, show
-from experiments.training.fit import fit, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
+from experiments.stages.base import described
 from weightgen.artifacts import Spec
-from weightgen.batches import Batches, Pairs, Texts, concept_batches
 from weightgen.data.concepts.concept import Concept
-from weightgen.diffusion.sampler import Sampler, make_scheduler
-from weightgen.files import save_tensors
-from weightgen.generation.generator import BlockGenerator
-from weightgen.generation.through_base import FunctionSpaceModule
-from weightgen.translation.stacked_lora import StackedLora
-from weightgen.weights.zoo import Zoo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from weightgen.batches import Batches
+    from weightgen.weights.zoo import Zoo
 
 
-def function_batches(
-    pipeline: Pipeline, zoo: Zoo, own: Tensor, budget: DictConfig, photos: int
-) -> tuple[Batches, list[Concept]]:
-    """Batches of `budget.concepts` of the zoo's concepts with `photos` pairs each, and those concepts.
-
-    own: (N, K, D), what the batches carry of each concept's set.
-    """
-    known = {concept.name: concept for concept in pipeline.split("train")}
-    concepts = [known[entry.concept] for entry in zoo.entries]
-    text, rows = concept_texts(pipeline, concepts)
-    targets = [pair_tensors(pipeline, concept)[1]["train"] for concept in concepts]
-    batches = concept_batches(
-        Pairs(train_sources(pipeline, concepts), targets),
-        Texts(text.tokens, text.mask, rows),
-        own,
-        budget.concepts,
-        photos,
-        seed=pipeline.cfg.build_seed,
-        steps=budget.steps,
-    )
-    return batches, concepts
+def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the denoiser, the blocks, the base, the zoo's text and pairs, the shared photos."""
+    config = {
+        "prediction": options("budget.denoiser.prediction"),
+        "budget": options("budget.function"),
+        "lora": options("lora"),
+        "seed": options("build_seed"),
+        "concepts": described(zoo),
+    }
+    return STAGE.spec(config, inputs, "function")
 
 
-def build_function(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """denoiser.safetensors: the averaged weights after function-space training."""
-    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.function, pipeline.store
-    zoo, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """denoiser.json and denoiser.safetensors: the averaged weights after function-space training."""
+    from experiments.stages.denoiser import score_own
+    from experiments.training.fit import fit, tracked
+    from experiments.training.payloads import load_base, load_blocks, optimizer, read_text, save_net, seeded, tensors
+    from weightgen.diffusion import DENOISERS
+    from weightgen.diffusion.sampler import Sampler, make_scheduler
+    from weightgen.files import read_json
+    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.through_base import FunctionSpaceModule
+    from weightgen.translation.lora import LoraSpec
+    from weightgen.translation.stacked_lora import StackedLora
+
+    budget, seed, start_from = config["budget"], config["seed"], inputs.one("denoiser").folder
+    zoo, layout, normalizer = load_blocks(inputs.one("blocks").folder)
     own = normalizer.normalize(zoo.blocks) * layout.valid()
-    batches, concepts = function_batches(pipeline, zoo, own, budget, budget.photos)
-    denoiser = new_denoiser(pipeline, layout, cfg.build_seed)
-    if budget.start == "denoiser":
-        denoiser.load_state_dict(tensors(store.require(find(spec, "denoiser")) / "denoiser.safetensors"))
-    scheduler = make_scheduler(cfg.budget.denoiser.prediction)
+    batches = function_batches(config, inputs, zoo, own, budget["photos"])
+    description = read_json(start_from / "denoiser.json")
+    denoiser = seeded(seed, DENOISERS, description)
+    if budget["start"] == "denoiser":
+        denoiser.load_state_dict(tensors(start_from / "denoiser.safetensors"))
+    scheduler = make_scheduler(config["prediction"])
     module = FunctionSpaceModule(
         denoiser,
         scheduler,
-        StackedLora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg)),
+        StackedLora(load_base(inputs.one("base")), LoraSpec(**config["lora"])),
         layout,
         normalizer,
-        instantiate(budget.optimizer),
-        weight_loss=budget.weight_loss,
-        ema_decay=budget.ema_decay,
-        warmup_steps=budget.warmup_steps,
-        decay_steps=budget.steps,
-        seed=cfg.build_seed,
+        optimizer(budget["optimizer"]),
+        weight_loss=budget["weight_loss"],
+        ema_decay=budget["ema_decay"],
+        warmup_steps=budget["warmup_steps"],
+        decay_steps=budget["steps"],
+        seed=seed,
     )
     start = time.perf_counter()
-    with tracked(cfg, spec, folder) as loggers:
-        fit(cfg, module, batches, folder, loggers, label="function", parallel="denoiser")
+    with tracked(runtime, folder) as loggers:
+        fit(runtime, module, batches, folder, loggers, label="function", parallel="denoiser")
         seconds = time.perf_counter() - start
-        averaged = new_denoiser(pipeline, layout)
+        averaged = seeded(seed, DENOISERS, description)
         averaged.load_state_dict(module.averaged_state())
         generator = BlockGenerator(averaged.eval(), Sampler(scheduler), layout, normalizer)
-        metrics = show(pipeline, spec, generator, concepts[:SHOWN], loggers)
-    save_tensors(folder / "denoiser.safetensors", averaged.state_dict())
-    return {"seconds": seconds, "steps": budget.steps, **metrics}
+        l1 = score_own(config, inputs, runtime, generator, read_text(inputs.one("text")), zoo, loggers)
+    save_net(folder, "denoiser", description, averaged.state_dict())
+    return {"seconds": seconds, "steps": budget["steps"], "train_l1": l1}
 
 
-BUILDERS = {"function": build_function}
+STAGE = Stage("function", 1, "denoiser", build, shared=True)
+
+
+def function_batches(config: Mapping[str, Any], inputs: Inputs, zoo: "Zoo", own: "Tensor", photos: int) -> "Batches":
+    """Batches of the budget's number of the zoo's concepts with `photos` pairs each.
+
+    own: (N, K, D), what the batches carry of each concept's set.
+    """
+    from experiments.stages.denoiser import zoo_rows
+    from experiments.training.payloads import TrainPairs, read_text, train_sources
+    from weightgen.batches import Pairs, Texts, concept_batches
+
+    budget, text, shared = config["budget"], read_text(inputs.one("text")), inputs.maybe("photos")
+    by_prompt = {pairs.config["prompt"]: pairs for pairs in inputs.all("pairs")}
+    pairs = [by_prompt[entry.prompt] for entry in zoo.entries]
+    return concept_batches(
+        Pairs(train_sources(pairs, shared), list(TrainPairs(pairs, shared, 1))),
+        Texts(text.tokens, text.mask, zoo_rows(config, zoo)),
+        own,
+        budget["concepts"],
+        photos,
+        seed=config["seed"],
+        steps=budget["steps"],
+    )

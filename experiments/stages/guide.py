@@ -1,63 +1,94 @@
 """Stage 5c: the refiner behind `init=guided`, which reads gradients of a few pairs. Built where a method needs it."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import find, load_base, load_blocks, lora_spec, seeded, text_encoder
-from experiments.stages.denoiser import block_generator
-from experiments.stages.function import function_batches
-from experiments.training.fit import fit, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
+from experiments.stages.base import described
 from weightgen.artifacts import Spec
-from weightgen.files import save_tensors
-from weightgen.generation import REFINERS
-from weightgen.generation.guided import Guide
-from weightgen.generation.guided_training import GuidedModule
-from weightgen.translation.lora import inject_lora, lora_state
-from weightgen.translation.stacked_lora import StackedLora
+from weightgen.data.concepts.concept import Concept
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from weightgen.generation.guided import Guide
 
 
-def new_guide(pipeline: Pipeline, spec: Spec) -> Guide:
-    """An untrained refiner around the base and layout of a `guide` spec."""
-    cfg, store = pipeline.cfg, pipeline.store
-    _, layout, normalizer = load_blocks(store.require(find(spec, "blocks")))
-    size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_encoder(cfg).dim}
-    refiner = seeded(cfg.build_seed, REFINERS, cfg.refiner, **size)
-    base = load_base(pipeline, store.require(find(spec, "base")))
-    return Guide(refiner, StackedLora(base, lora_spec(cfg)), layout, normalizer)
+def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the generator (denoiser or function), the blocks, the base, the zoo's text and pairs, the shared photos."""
+    config = {
+        **options.by_content("refiner", "sampler"),
+        "budget": options("budget.guide"),
+        "lora": options("lora"),
+        "seed": options("build_seed"),
+        "concepts": described(zoo),
+    }
+    return STAGE.spec(config, inputs, "guide")
 
 
-def build_guide(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """refiner.safetensors: its averaged weights."""
-    cfg, budget, store = pipeline.cfg, pipeline.cfg.budget.guide, pipeline.store
-    zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
-    batches, _ = function_batches(pipeline, zoo, zoo.blocks, budget, max(budget.pairs) + budget.query)
-    guide = new_guide(pipeline, spec)
-    zero = inject_lora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg))
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """refiner.json and refiner.safetensors: its averaged weights."""
+    from experiments.stages.denoiser import block_generator
+    from experiments.stages.function import function_batches
+    from experiments.training.fit import fit, tracked
+    from experiments.training.payloads import load_base, load_blocks, optimizer, read_text, save_net, seeded
+    from weightgen.generation import REFINERS
+    from weightgen.generation.guided_training import GuidedModule
+    from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+
+    budget, seed = config["budget"], config["seed"]
+    zoo, layout, _ = load_blocks(inputs.one("blocks").folder)
+    batches = function_batches(config, inputs, zoo, zoo.blocks, max(budget["pairs"]) + budget["query"])
+    text_dim = read_text(inputs.one("text")).tokens.shape[-1]
+    size = {"block_size": layout.size, "blocks": layout.blocks, "text_dim": text_dim}
+    description = {**config["refiner"], **size}
+    zero = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
     module = GuidedModule(
-        guide,
-        block_generator(pipeline),
+        guide_around(seeded(seed, REFINERS, description), inputs, config),
+        block_generator(inputs, config["sampler"]["steps"]),
         layout.to_blocks(lora_state(zero)),
-        instantiate(budget.optimizer),
-        pairs=list(budget.pairs),
-        rounds=budget.rounds,
-        query=budget.query,
-        foreign=budget.foreign,
-        ema_decay=budget.ema_decay,
-        warmup_steps=budget.warmup_steps,
-        decay_steps=budget.steps,
-        seed=cfg.build_seed,
+        optimizer(budget["optimizer"]),
+        pairs=budget["pairs"],
+        rounds=budget["rounds"],
+        query=budget["query"],
+        foreign=budget["foreign"],
+        ema_decay=budget["ema_decay"],
+        warmup_steps=budget["warmup_steps"],
+        decay_steps=budget["steps"],
+        seed=seed,
     )
     start = time.perf_counter()
-    with tracked(cfg, spec, folder) as loggers:
-        fit(cfg, module, batches, folder, loggers, label="guide")
+    with tracked(runtime, folder) as loggers:
+        fit(runtime, module, batches, folder, loggers, label="guide")
     seconds = time.perf_counter() - start
-    save_tensors(folder / "refiner.safetensors", module.averaged.state_dict())
+    save_net(folder, "refiner", description, module.averaged.state_dict())
     parameters = sum(p.numel() for p in module.averaged.parameters())
-    return {"seconds": seconds, "steps": budget.steps, "parameters": parameters}
+    return {"seconds": seconds, "steps": budget["steps"], "parameters": parameters}
 
 
-BUILDERS = {"guide": build_guide}
+STAGE = Stage("guide", 1, "denoiser", build)
+
+
+def guide_around(refiner: "nn.Module", inputs: Inputs, config: Mapping[str, Any]) -> "Guide":
+    """A refiner with the base and the layout that it looks through; config: its LoRA."""
+    from experiments.training.payloads import load_base, load_blocks
+    from weightgen.generation.guided import Guide
+    from weightgen.translation.lora import LoraSpec
+    from weightgen.translation.stacked_lora import StackedLora
+
+    _, layout, normalizer = load_blocks(inputs.one("blocks").folder)
+    base = StackedLora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
+    return Guide(refiner, base, layout, normalizer)
+
+
+def load_guide(inputs: Inputs, config: Mapping[str, Any]) -> "Guide":
+    """The trained refiner of a finished `guide` artifact, frozen; config: see `guide_around`."""
+    from experiments.training.payloads import load_net
+    from weightgen.generation import REFINERS
+
+    refiner = load_net(REFINERS, inputs.one("guide").folder, "refiner")
+    return guide_around(refiner, inputs, config).eval().requires_grad_(False)

@@ -1,152 +1,179 @@
 """Stage 6: initial LoRA weights of unseen concepts, by any method. `make init`."""
 
-import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from omegaconf import DictConfig
-from torch import nn
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    find,
-    load_base,
-    load_blocks,
-    lora_spec,
-    tensors,
-    text_encoder,
-    text_features,
-    training_pairs,
-)
-from experiments.stages.denoiser import block_generator
-from experiments.stages.guide import new_guide
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Artifact, Inputs, Stage
 from weightgen.artifacts import Spec
 from weightgen.choices import make
+from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
-from weightgen.files import save_tensors
-from weightgen.generation.generator import WeightGenerator
-from weightgen.generation.guided import Guide
-from weightgen.generation.pairs_loss import Evidence
 from weightgen.inits import INITS
-from weightgen.inits.base import WeightSpace
-from weightgen.rng import stream
-from weightgen.translation.lora import inject_lora, lora_state
-from weightgen.weights.blocks import BlockLayout
+from weightgen.inits.base import Init
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from torch import Tensor
 
+    from weightgen.inits.base import WeightSpace
+    from weightgen.text.encoders import TextFeatures
+    from weightgen.weights.blocks import BlockLayout
+    from weightgen.weights.zoo import Zoo
 
-def weight_generator(pipeline: Pipeline) -> WeightGenerator:
-    base = load_base(pipeline, pipeline.store.require(pipeline.base_spec))
-    return WeightGenerator(base, lora_spec(pipeline.cfg), block_generator(pipeline), text_encoder(pipeline.cfg))
-
-
-def weight_space(pipeline: Pipeline, spec: Spec) -> tuple[WeightSpace, BlockLayout]:
-    """What an init (or a fit) may look at: exactly what its spec names as inputs."""
-    cfg, store = pipeline.cfg, pipeline.store
-    model = inject_lora(load_base(pipeline, store.require(find(spec, "base"))), lora_spec(cfg))
-    state = lora_state(model)
-    layout = BlockLayout({n: tuple(w.shape) for n, w in state.items()}, cfg.blocks.size, cfg.blocks.rule)
-    given: dict[str, Any] = {"zero": layout.to_blocks(state)}
-    stages = {upstream.stage for upstream in spec.inputs}
-    if stages & {"blocks", "denoiser", "function"}:
-        zoo, layout, _ = load_blocks(store.require(find(spec, "blocks")))
-        given["blocks"] = zoo.blocks
-        given["pooled"] = text_features(pipeline, [entry.prompt for entry in zoo.entries]).pooled
-    loras = [upstream for upstream in spec.inputs if upstream.stage == "lora"]
-    if spec.stage == "fit":
-        given |= validation_space(pipeline, layout, loras)
-    elif loras:
-        given["own"] = layout.to_blocks(trained_state(pipeline, loras[0]))
-    if stages & {"denoiser", "function"}:
-        given["generator"] = block_generator(pipeline)
-    if "fit" in stages:
-        given["fitted"] = tensors(store.require(find(spec, "fit")) / "fit.safetensors")
-    if "guide" in stages:
-        given["guide"] = load_guide(pipeline, find(spec, "guide"))
-    if "pairs" in stages:
-        given["evidence"] = evidence(pipeline, spec, model, layout)
-    return WeightSpace(**given), layout
+BLOCK = 256  # of inits that read no zoo: how they cut weights does not matter, they treat each by itself
 
 
-def load_guide(pipeline: Pipeline, spec: Spec) -> Guide:
-    """The trained refiner with the base that it looks through."""
-    guide = new_guide(pipeline, spec)
-    guide.refiner.load_state_dict(tensors(pipeline.store.require(spec) / "refiner.safetensors"))
-    return guide.eval().requires_grad_(False)
+def fit_spec(options: Options, method: Mapping[str, Any], concepts: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """A regression from text to weights: fitted on the zoo, its freedom chosen on validation `concepts`.
+
+    inputs: the base, the blocks, the zoo's text and that of `concepts` after it, and their LoRAs.
+    """
+    config = {"init": method, "lora": options("lora"), "seed": options("build_seed")}
+    config["validation"] = [concept.prompt for concept in concepts]
+    return FIT.spec(config, inputs, f"fit {method['name']}", method["name"])
 
 
-def validation_space(pipeline: Pipeline, layout: BlockLayout, loras: list[Spec]) -> dict[str, torch.Tensor]:
-    """Sets and text of validation concepts, those left out whose LoRA diverged."""
-    kept = [lora for lora in loras if not pipeline.store.metrics(lora)["diverged"]]
-    if not kept:
-        return {}
-    blocks = [layout.to_blocks(trained_state(pipeline, lora)) for lora in kept]
-    pooled = text_features(pipeline, [lora.subject.prompt for lora in kept]).pooled
-    return {"validation_blocks": torch.stack(blocks), "validation_pooled": pooled}
-
-
-def evidence(pipeline: Pipeline, spec: Spec, model: nn.Module, layout: BlockLayout) -> Evidence:
-    """The concept's training pairs in the order that the run's seed draws."""
-    _, concept, seed = spec.subject
-    source, target = training_pairs(pipeline, concept, seed)
-    return Evidence(source, target, model, layout, text_features(pipeline, [concept.prompt]))
-
-
-def trained_state(pipeline: Pipeline, lora: Spec) -> dict[str, torch.Tensor]:
-    folder = pipeline.store.require(lora)
-    if pipeline.store.metrics(lora)["diverged"]:
-        raise WeightgenError(f"the LoRA of {lora.subject.name} diverged: lower budget.lora.optimizer.lr")
-    return tensors(folder / "lora.safetensors")
-
-
-def new_init(pipeline: Pipeline, method: str) -> Any:
-    options = pipeline.method(method)
-    arguments = {key: value for key, value in options.items() if key != "kind"}
-    return make(INITS, arguments | {"name": options["kind"]})
-
-
-def build_fit(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def build_fit(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """fit.safetensors: a regression from text to weights."""
-    space, _ = weight_space(pipeline, spec)
+    import torch
+
+    from experiments.training.payloads import load_blocks, read_text
+    from weightgen.files import save_tensors
+    from weightgen.inits.base import WeightSpace
+
+    zoo_text, text = map(read_text, inputs.all("text"))
+    zoo, layout, _ = load_blocks(inputs.one("blocks").folder)
+    given: dict[str, Any] = {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, zoo_text)}
+    kept = [i for i, lora in enumerate(inputs.all("lora")) if not lora.metrics["diverged"]]
+    if kept:  # those left out whose LoRA diverged
+        states = [trained_state(inputs.all("lora")[i]) for i in kept]
+        given["validation_blocks"] = torch.stack([layout.to_blocks(state) for state in states])
+        given["validation_pooled"] = text.pooled[kept]
     start = time.perf_counter()
     with torch.no_grad():
-        fitted = new_init(pipeline, spec.subject).fit(space, spec.config["seed"])
+        fitted = new_init(config["init"]).fit(
+            WeightSpace(lora_at_zero(config, inputs, layout)[0], **given), config["seed"]
+        )
     save_tensors(folder / "fit.safetensors", fitted)
     scalars = {name: float(value) for name, value in fitted.items() if value.numel() == 1}
     return {"seconds": time.perf_counter() - start, **scalars}
 
 
-def build_init(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def spec(
+    options: Options,
+    method: Mapping[str, Any],
+    concept: Concept,
+    prompt: str,
+    seed: int,
+    pairs: Mapping[str, Any],
+    inputs: Sequence[Spec],
+) -> Spec:
+    """prompt: what the init is told, the concept's own but for a control. pairs: how many of them a new concept has, where
+    that is not all. inputs: what the init needs, with the text of the zoo's prompts and the shared photos if any."""
+    config = {
+        **options.by_content("text_encoder"),
+        "init": method,
+        "lora": options("lora"),
+        "prompt": prompt,
+        "seed": seed,
+        **({"sampler": options("sampler")} if "generator" in init_class(method).needs else {}),
+        **pairs,
+    }
+    return STAGE.spec(config, inputs, f"init {method['name']} {concept.name} {seed}", (method["name"], concept, seed))
+
+
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """lora.safetensors; metrics.json has the seconds it took, text encoding included, loading of models not: by the wall's
     clock, and by this process's CPU time, which other load on the machine does not stretch."""
-    method, concept, seed = spec.subject
-    init = new_init(pipeline, method)
-    space, layout = weight_space(pipeline, spec)
-    encoder = text_encoder(pipeline.cfg)
-    encoder.encode(["warm-up"])
+    import torch
+
+    from experiments.training.payloads import text_encoder
+    from weightgen.files import save_tensors
+    from weightgen.rng import stream
+
+    init, encoder = new_init(config["init"]), text_encoder(runtime.local(config["text_encoder"]))
+    space, layout = weight_space(config, inputs, init.needs, encoder.encode([config["prompt"]]))
     start, cpu = time.perf_counter(), time.process_time()
     with torch.no_grad():
-        text = encoder.encode([spec.config["prompt"]])
-        blocks = init(space, text, stream(seed, "init/noise"))
+        text = encoder.encode([config["prompt"]])
+        blocks = init(space, text, stream(config["seed"], "init/noise"))
     spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     if not bool(torch.isfinite(blocks).all()):
-        raise WeightgenError(f"{method} produced non-finite weights for {concept.name}: train the denoiser anew")
+        name, prompt = config["init"]["name"], config["prompt"]
+        raise WeightgenError(f"{name} produced non-finite weights for {prompt!r}: train the denoiser anew")
     save_tensors(folder / "lora.safetensors", layout.from_blocks(blocks))
-    return {**spent, "method": method, "concept": concept.name}
+    return spent
 
 
-BUILDERS = {"init": build_init, "fit": build_fit}
+FIT = Stage("fit", 1, "init", build_fit)
+STAGE = Stage("init", 1, "init", build, per_concept=True)
 
 
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    specs = [pipeline.init(cfg.init.name, concept, cfg.seed) for concept in pipeline.test_concepts]
-    if None in specs:
-        log.info("%s starts from scratch: there is nothing to initialise", cfg.init.name)
-        return
-    pipeline.ensure_all(specs)
-    seconds = [pipeline.store.metrics(spec)["seconds"] for spec in specs]
-    log.info("init %s: %d concepts, %.3f s each", cfg.init.name, len(specs), sum(seconds) / len(seconds))
+def init_class(method: Mapping[str, Any]) -> type[Init]:
+    """The class of weightgen.inits behind a method: says what it `needs`."""
+    return INITS.find(method["kind"])
+
+
+def new_init(method: Mapping[str, Any]) -> Any:
+    arguments = {name: value for name, value in method.items() if name != "kind"}
+    return make(INITS, arguments | {"name": method["kind"]})
+
+
+def weight_space(
+    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], text: "TextFeatures"
+) -> "tuple[WeightSpace, BlockLayout]":
+    """What an init of these needs may look at, and how it cuts weights. text: of the prompt."""
+    from experiments.stages.denoiser import block_generator
+    from experiments.stages.guide import load_guide
+    from experiments.training.payloads import load_blocks, read_text, tensors, training_pairs
+    from weightgen.generation.pairs_loss import Evidence
+    from weightgen.inits.base import WeightSpace
+
+    given, layout = {}, None
+    if blocks := inputs.maybe("blocks"):
+        zoo, layout, _ = load_blocks(blocks.folder)
+    zero, model, layout = lora_at_zero(config, inputs, layout)
+    if "zoo" in needs:
+        given |= {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, read_text(inputs.one("text")))}
+    if "validation" in needs:
+        given["fitted"] = tensors(inputs.one("fit").folder / "fit.safetensors")
+    if "generator" in needs:
+        given["generator"] = block_generator(inputs, config["sampler"]["steps"])
+    if "guide" in needs:
+        given["guide"] = load_guide(inputs, config)
+    if "own" in needs:
+        given["own"] = layout.to_blocks(trained_state(inputs.one("lora")))
+    if "pairs" in needs:
+        pairs = training_pairs(inputs.one("pairs"), inputs.maybe("photos"), config["seed"], config.get("pairs"))
+        given["evidence"] = Evidence(*pairs, model, layout, text)
+    return WeightSpace(zero, **given), layout
+
+
+def lora_at_zero(config: Mapping[str, Any], inputs: Inputs, layout: "BlockLayout | None") -> tuple:
+    """Blocks (K, D) of the base's LoRA as it is injected, the base with it, and the layout; None: one of its own."""
+    from experiments.training.payloads import load_base
+    from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+    from weightgen.weights.blocks import BlockLayout
+
+    model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
+    state = lora_state(model)
+    layout = layout or BlockLayout({name: tuple(weight.shape) for name, weight in state.items()}, BLOCK)
+    return layout.to_blocks(state), model, layout
+
+
+def zoo_pooled(inputs: Inputs, zoo: "Zoo", text: "TextFeatures") -> "Tensor":
+    """Pooled features (N, E') of the zoo's prompts; text: of all prompts that the blocks were asked for."""
+    prompts = [concept["prompt"] for concept in inputs.one("blocks").config["concepts"]]
+    return text.pooled[[prompts.index(entry.prompt) for entry in zoo.entries]]
+
+
+def trained_state(lora: Artifact) -> "dict[str, Tensor]":
+    """Raises WeightgenError if it diverged."""
+    from experiments.training.payloads import tensors
+
+    if lora.metrics["diverged"]:
+        raise WeightgenError(f"the {lora.reference['label']} diverged: lower budget.lora.optimizer.lr")
+    return tensors(lora.folder / "lora.safetensors")

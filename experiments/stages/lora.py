@@ -1,130 +1,129 @@
-"""Stage 3: one LoRA per train concept, the zoo. `make loras`."""
+"""Stage 3: one LoRA a concept: the zoo of train concepts, the ceiling of any other. `make loras`."""
 
-import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
-from torch.nn.functional import l1_loss
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import (
-    concept_texts,
-    find,
-    image_metrics,
-    load_base,
-    lora_spec,
-    pair_tensors,
-    reference,
-    seeded,
-)
-from experiments.pipeline.shards import share
-from experiments.training.fit import fit, log_images, log_scores, tracked
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
 from weightgen.artifacts import Spec
-from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.data.concepts.concept import Concept
-from weightgen.files import save_tensors
-from weightgen.translation.fleet.members import FleetResult
-from weightgen.translation.lora import inject_lora, load_lora_state, lora_state
-from weightgen.translation.nets import DISCRIMINATORS
-from weightgen.translation.training import TranslatorModule, translate
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import torch
+    from pytorch_lightning.loggers import Logger
+
+    from weightgen.translation.fleet.members import FleetResult
+
 DIVERGED = 1.5  # times the L1 that the base scores with LoRA at zero
 
 
-def build_lora(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def spec(options: Options, concept: Concept, inputs: Sequence[Spec]) -> Spec:
+    """inputs: the base, the concept's text and pairs, and the shared photos. A train concept's LoRA is of the zoo, any
+    other's is longer trained, the ceiling."""
+    given = options("budget.lora")
+    config = {
+        **options.by_content("discriminator"),
+        "lora": options("lora"),
+        "budget": {name: value for name, value in given.items() if not name.startswith("steps")},
+        "steps": given["steps" if concept.split == "train" else "steps_ceiling"],
+        "seed": options("build_seed"),
+    }
+    return STAGE.spec(config, inputs, f"lora {concept.name}", concept)
+
+
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """lora.safetensors; metrics.json says `diverged` where the weights must not be used (then there are none)."""
-    with tracked(pipeline.cfg, spec, folder, tags=[spec.subject.name]) as loggers:
-        return publish(pipeline, spec, folder, loggers, train(pipeline, spec, folder, loggers))
+    from experiments.training.fit import tracked
+
+    with tracked(runtime, folder) as loggers:
+        return publish(config, inputs, folder, runtime, loggers, train(config, inputs, folder, runtime, loggers))
 
 
-def train(pipeline: Pipeline, spec: Spec, folder: Path, loggers: Sequence[Logger]) -> FleetResult:
-    """One concept's LoRA by itself; experiments.stages.lora_fleet trains many, to the same weights."""
-    cfg, budget, concept = pipeline.cfg, pipeline.cfg.budget.lora, spec.subject
-    steps = spec.config["steps"]
-    text, rows = concept_texts(pipeline, [concept])
-    photos, targets = pair_tensors(pipeline, concept)
-    base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
+def train(
+    config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime, loggers: Sequence["Logger"]
+) -> "FleetResult":
+    """One concept's LoRA by itself; experiments.pipeline.lora_fleet trains many, to the same weights."""
+    from experiments.training.fit import fit
+    from experiments.training.gan import translator_module
+    from experiments.training.payloads import load_base, pair_tensors, read_text
+    from weightgen.batches import Pairs, Texts, pair_batches
+    from weightgen.translation.fleet.members import FleetResult
+    from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+
+    steps, pairs, text = config["steps"], inputs.one("pairs"), read_text(inputs.one("text"))
+    photos, targets = pair_tensors(pairs, inputs.maybe("photos"))
+    texts = Texts(text.tokens, text.mask, [list(range(len(text)))])
     batches = pair_batches(
         Pairs(photos["train"], [targets["train"]]),
-        Texts(text.tokens, text.mask, rows),
-        budget.batch_size,
-        seed=cfg.build_seed,
+        texts,
+        config["budget"]["batch_size"],
+        seed=config["seed"],
         steps=steps,
     )
-    module = TranslatorModule(
-        inject_lora(base, lora_spec(cfg).starting(concept.prompt)),
-        seeded(cfg.build_seed, DISCRIMINATORS, cfg.discriminator) if budget.adversarial else None,
-        instantiate(budget.optimizer),
-        discriminator_optimizer=instantiate(budget.discriminator_optimizer),
-        l1_weight=budget.l1_weight,
-        warmup_steps=budget.warmup_steps,
-        decay_start=budget.decay_start,
-        max_steps=steps,
-    )
+    lora = LoraSpec(**config["lora"]).starting(pairs.config["prompt"])
+    module = translator_module(inject_lora(load_base(inputs.one("base")), lora), config, steps)
     start = time.perf_counter()
-    fit(cfg, module, batches, folder, loggers, bar=False)
+    fit(runtime, module, batches, folder, loggers, bar=False)
     seconds = time.perf_counter() - start
     state = lora_state(module.generator)
-    finite = all(bool(torch.isfinite(weight).all()) for weight in state.values())
-    return FleetResult(spec.key, state if finite else None, steps, seconds)
+    finite = all(bool(weight.isfinite().all()) for weight in state.values())
+    return FleetResult(pairs.config["prompt"], state if finite else None, steps, seconds)
 
 
 def publish(
-    pipeline: Pipeline,
-    spec: Spec,
+    config: Mapping[str, Any],
+    inputs: Inputs,
     folder: Path,
-    loggers: Sequence[Logger],
-    result: FleetResult,
-    device: torch.device | str = "cpu",
+    runtime: Runtime,
+    loggers: Sequence["Logger"],
+    result: "FleetResult",
+    device: "torch.device | str" = "cpu",
 ) -> dict[str, Any]:
     """Score and log a trained LoRA on the test photos and save it, unless it diverged; -> metrics.json's content.
 
     device: where the photos are translated.
     """
-    cfg, concept = pipeline.cfg, spec.subject
-    prompt = concept_texts(pipeline, [concept])[0].select([0])
-    photos, targets = pair_tensors(pipeline, concept)
-    base = load_base(pipeline, pipeline.store.require(find(spec, "base")))
-    model = inject_lora(base, lora_spec(cfg).starting(concept.prompt)).to(device)
-    zero = translate(model, photos["test"], prompt.tokens, prompt.mask)
-    l1_zero = float(l1_loss(zero.float(), targets["test"].float())) / 255
+    from torch.nn.functional import l1_loss
+
+    from experiments.training.fit import log_images, log_scores
+    from experiments.training.payloads import image_metrics, load_base, pair_tensors, read_text, reference
+    from weightgen.files import save_tensors
+    from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
+    from weightgen.translation.training import translate
+
+    pairs, prompt = inputs.one("pairs"), read_text(inputs.one("text")).select([0])
+    photos, targets = (side["test"] for side in pair_tensors(pairs, inputs.maybe("photos")))
+    lora = LoraSpec(**config["lora"]).starting(pairs.config["prompt"])
+    model = inject_lora(load_base(inputs.one("base")), lora).to(device)
+    zero = translate(model, photos, prompt.tokens, prompt.mask)
+    l1_zero = float(l1_loss(zero.float(), targets.float())) / 255
     record = {"l1_zero": l1_zero, "steps": result.steps, "seconds": result.seconds}
     if result.state is None:
         return {"diverged": True, **record}
-    outputs = translate(load_lora_state(model, result.state), photos["test"], prompt.tokens, prompt.mask)
-    scores = image_metrics(cfg)(outputs, reference(pipeline, concept))
-    log_scores(loggers, result.steps, scores, image_metrics(cfg).features.name)
-    log_images(
-        loggers, result.steps, {"source": photos["test"][:8], "target": targets["test"][:8], "output": outputs[:8]}
-    )
+    outputs = translate(load_lora_state(model, result.state), photos, prompt.tokens, prompt.mask)
+    metrics = image_metrics(runtime.metrics)
+    scores = metrics(outputs, reference(runtime.metrics, pairs))
+    log_scores(loggers, result.steps, scores, metrics.features.name)
+    log_images(loggers, result.steps, {"source": photos[:8], "target": targets[:8], "output": outputs[:8]})
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
         save_tensors(folder / "lora.safetensors", result.state)
-    return {**scores, "diverged": diverged, **record}
+    return {"l1": scores["l1"], "diverged": diverged, **record}
 
 
-BUILDERS = {"lora": build_lora}
+STAGE = Stage("lora", 1, "loras", build, per_concept=True)
 
 
-def summarise(pipeline: Pipeline, concepts: list[Concept]) -> str:
-    """How many LoRAs there are, how many beat the base at zero LoRA on held-out photos, and which diverged."""
-    metrics = {concept.name: pipeline.store.metrics(pipeline.lora(concept)) for concept in concepts}
+def summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many LoRAs there are, how many beat the base at zero LoRA on held-out photos, and which diverged.
+
+    metrics: metrics.json's content by the concept's name.
+    """
     diverged = [name for name, row in metrics.items() if row["diverged"]]
     better = sum(row["l1"] < row["l1_zero"] for row in metrics.values() if not row["diverged"])
     excluded = f"; excluded as diverged: {', '.join(diverged)}" if diverged else ""
     return f"{better} of {len(metrics)} LoRAs beat the base at zero LoRA on held-out L1{excluded}"
-
-
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    concepts = share(cfg, pipeline.split("train"))
-    pipeline.ensure_all([pipeline.lora(concept) for concept in concepts])
-    log.info("loras: %s", summarise(pipeline, concepts))

@@ -1,46 +1,47 @@
-"""Stage 1: photos, each concept's edited photos. `python -m experiments.collect_pairs` or `make pairs`."""
+"""Stage 1: each concept's edited photos. `python -m experiments.collect_pairs` or `make pairs`."""
 
-import logging
+import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import torch
-from omegaconf import DictConfig
-from torch import Tensor
-
-from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import pair_tensors, tensors
-from experiments.pipeline.options import plain
-from experiments.stages.editors import editor
+from experiments.pipeline.options import Options
+from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.stage import Inputs, Stage
 from weightgen.artifacts import Spec
 from weightgen.choices import make
-from weightgen.data.editors.diffusion.resumable import FLAWS
-from weightgen.data.photos import PHOTOS
-from weightgen.data.splits import SPLITS
-from weightgen.evaluation.grid import grid
-from weightgen.files import save_tensors, write_json
+from weightgen.data.concepts.concept import Concept
+from weightgen.data.editors import EDITORS
 
-log = logging.getLogger(__name__)
-SHOWN = 6
+_loaded: dict[str, Any] = {}  # the last editor, by its options: a loaded model serves all concepts of a process
 
 
-def build_photos(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
-    """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: each crop's photo."""
-    photos = make(PHOTOS, plain(pipeline.cfg.photos)).load()
-    save_tensors(folder / "photos.safetensors", {"train": photos.train, "test": photos.test})
-    write_json(folder / "names.json", {"names": photos.names, "attribution": photos.attribution})
-    return {"train": len(photos.train), "test": len(photos.test)}
+def spec(options: Options, concept: Concept, photos: Sequence[Spec]) -> Spec:
+    """photos: those that all concepts share; none for an editor that brings its own."""
+    config = {
+        "editor": options.once("pairs.identity", lambda: identity(options)),
+        "editor_version": EDITORS.find(options("editor.name")).version,
+        "prompt": concept.prompt,
+        "factors": [list(factor) for factor in concept.factors],
+    }
+    if not photos:
+        config["content"] = editor(options("editor")).fingerprint(concept)
+    return STAGE.spec(config, photos, f"pairs {concept.name}", concept)
 
 
-def build_pairs(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
+def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """targets.safetensors: the photos edited by the concept, uint8; sources.safetensors: what they were made of, where that
     is not every photo in order."""
+    from experiments.training.payloads import tensors
+    from weightgen.files import save_tensors
+
     start = time.perf_counter()
-    photos = {}
-    if pipeline.premade is None:
-        photos = tensors(pipeline.store.require(pipeline.photos) / "photos.safetensors")
-    made = editor(pipeline.cfg).pairs(photos, spec.subject, folder)
+    shared = inputs.maybe("photos")
+    photos = tensors(shared.folder / "photos.safetensors") if shared else {}
+    concept = SimpleNamespace(prompt=config["prompt"], factors=tuple(map(tuple, config["factors"])))
+    made = editor(runtime.complete("editor", config["editor"])).pairs(photos, concept, folder)
     save_tensors(folder / "targets.safetensors", made.targets)
     if made.sources is not None:
         save_tensors(folder / "sources.safetensors", made.sources)
@@ -48,45 +49,35 @@ def build_pairs(pipeline: Pipeline, spec: Spec, folder: Path) -> dict[str, Any]:
     return seconds | {"pairs": sum(map(len, made.targets.values()))} | made.report
 
 
-BUILDERS = {"photos": build_photos, "pairs": build_pairs}
+STAGE = Stage("pairs", 1, "pairs", build, per_concept=True, models=False)
 
 
-def sample(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
-    """Some photos and what some concepts make of them: rows and column labels of a contact sheet."""
-    concepts = [c for split in SPLITS for c in pipeline.split(split)[: SHOWN // 2]][: 2 * SHOWN]
-    pairs = {concept.prompt: pair_tensors(pipeline, concept) for concept in concepts}
-    shown = min(SHOWN, *(len(targets["train"]) for _, targets in pairs.values()), SHOWN)
-    sources = [photos["train"][:shown] for photos, _ in pairs.values()]
-    rows: dict[str, Tensor] = {}
-    if all(torch.equal(own, sources[0]) for own in sources):
-        rows["photo"] = sources[0]
-    for (prompt, (_, targets)), own in zip(pairs.items(), sources, strict=True):
-        if "photo" not in rows:
-            rows[f"photos for {prompt}"] = own
-        rows[prompt] = targets["train"][:shown]
-    return rows, [f"train photo {i}" for i in range(shown)]
+def editor(options: Mapping[str, Any]) -> Any:
+    """The editor of these options, made once a process; its model loads at the first edit."""
+    description = json.dumps(options, sort_keys=True)
+    if description not in _loaded:
+        release_editor()
+        _loaded.clear()
+        _loaded[description] = make(EDITORS, options)
+    return _loaded[description]
 
 
-def flawed(pipeline: Pipeline) -> str:
-    """How many edits came out flawed over all concepts, for editors that look; else nothing."""
-    reports = [pipeline.store.metrics(pipeline.pairs(concept)) for concept in pipeline.concepts]
-    reports = [report for report in reports if "dropped" in report]
-    found = {flaw: sum(report[flaw] for report in reports) for flaw in FLAWS}
-    dropped = sum(len(rows) for report in reports for rows in report["dropped"].values())
-    if not any(found.values()):
-        return ""
-    said = ", ".join(f"{count} {flaw}" for flaw, count in found.items() if count)
-    edits = sum(report["edits"] for report in reports)
-    return f"; of {edits} edits {said}; {dropped} pairs left out"
+def release_editor() -> None:
+    """Let a loaded model go: what comes after editing wants the memory."""
+    for known in _loaded.values():
+        if hasattr(known, "release"):
+            known.release()
 
 
-def run(cfg: DictConfig) -> None:
-    pipeline = Pipeline(cfg)
-    pipeline.ensure_all([pipeline.pairs(concept) for concept in pipeline.concepts])
-    folder = Path(cfg.paths.reports) / cfg.recipe
-    folder.mkdir(parents=True, exist_ok=True)
-    grid(*sample(pipeline), folder / "pairs.png", title=f"{cfg.recipe}: pairs")
-    counts = "their own photos" if pipeline.premade else pipeline.store.metrics(pipeline.photos)
-    log.info(
-        "pairs: %d concepts of %s%s; some in %s", len(pipeline.concepts), counts, flawed(pipeline), folder / "pairs.png"
-    )
+def premade(options: Options) -> Any | None:
+    """The editor where it brings concepts and photos of its own, else None."""
+    brings = hasattr(EDITORS.find(options("editor.name")), "concepts")
+    return editor(options("editor")) if brings else None
+
+
+def identity(options: Options) -> dict[str, Any]:
+    """What of the editor's options belongs into keys: all, unless the editor says which decide its pixels."""
+    kind = EDITORS.find(options("editor.name"))
+    if not hasattr(kind, "identity"):
+        return options("editor")
+    return kind.identity(options("editor"), Path(options("paths.artifacts")) / ".files.json")

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.command.app import explain
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.graph import plain
+from experiments.pipeline.options import plain
 from experiments.sweeps.jobs import withdraw
 from experiments.sweeps.study import step_zero
 from experiments.sweeps.trials import Trials

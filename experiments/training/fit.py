@@ -8,17 +8,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger, WandbLogger
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from experiments.pipeline.ranks import Environment, Followed, rank, world
+from experiments.pipeline.runtime import Runtime
 from experiments.training.checkpoints import AfterStep, Checkpoints, resumable
 from experiments.training.csv_log import CsvLog
-from experiments.training.wandb_run import SECONDS, describe_run, start_run
-from weightgen.artifacts import Spec
+from experiments.training.wandb_run import SECONDS, start_run
 from weightgen.errors import WeightgenError
 from weightgen.slices import Slices
 
@@ -53,7 +52,7 @@ class Progress(AfterStep):
 
 
 def fit(
-    cfg: DictConfig,
+    runtime: Runtime,
     module: pl.LightningModule,
     batches: Any,
     folder: Path,
@@ -73,38 +72,38 @@ def fit(
     if saved := resumable(checkpoint):
         resume, batches.start = saved
     progress = [Progress(label, batches.steps, batches.start)] if bar and rank() == 0 else []
-    options, batches = shared(cfg, module, batches, parallel)
+    options, batches = shared(runtime, module, batches, parallel)
     trainer = pl.Trainer(
-        **{**OmegaConf.to_container(cfg.strategy.trainer), **options},
+        **{**runtime.trainer, **options},
         max_epochs=1,
         logger=list(loggers),
         callbacks=[
             *callbacks,
-            LossLogger(cfg.logger.every),
+            LossLogger(runtime.logger.every),
             *progress,
-            Checkpoints(checkpoint, cfg.budget.checkpoint_every),
+            Checkpoints(checkpoint, runtime.checkpoint_every),
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=cfg.logger.every,
+        log_every_n_steps=runtime.logger.every,
         default_root_dir=folder,
     )
-    with channels_last(module, cfg.strategy.channels_last):
+    with channels_last(module, runtime.channels_last):
         trainer.fit(module, batches, ckpt_path=resume)
     return module
 
 
 def shared(
-    cfg: DictConfig, module: pl.LightningModule, batches: Any, parallel: str | None
+    runtime: Runtime, module: pl.LightningModule, batches: Any, parallel: str | None
 ) -> tuple[dict[str, Any], Any]:
     """Trainer options and batches of one process of a stage; parallel: see `fit`.
 
     Raises WeightgenError if the batches or the module cannot be shared with an equal result.
     """
     # a GAN's batch is trained at once: each of its two losses would otherwise want the parts of the other's first
-    parts = cfg.strategy.accumulate if parallel and module.automatic_optimization else 1
+    parts = runtime.accumulate if parallel and module.automatic_optimization else 1
     if parallel is None or world() * parts == 1:
         return {}, batches
     mixing = [m for m in module.modules() if isinstance(m, _BatchNorm | nn.Dropout) and m.training]
@@ -116,7 +115,8 @@ def shared(
     options: dict[str, Any] = {"accumulate_grad_batches": parts} if parts > 1 else {}
     slices = Slices(batches, rank(), world(), parts)
     if world() > 1:
-        node = OmegaConf.merge(cfg, {"strategy": {"ranks": world()}}).strategy.parallel[parallel]
+        # auto: as many as there are processes
+        node = {name: world() if value == "auto" else value for name, value in runtime.parallel[parallel].items()}
         options |= {"strategy": instantiate(node), "devices": world(), "plugins": [Environment()]}
         options |= {"use_distributed_sampler": False}
     return options, slices
@@ -136,8 +136,8 @@ def channels_last(module: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
-    """CSV beside the artifact and one W&B run: group recipe, job_type stage, tags method and concept.
+def tracked(runtime: Runtime, folder: Path, tags: Sequence[str] = ()) -> Iterator[list[Logger]]:
+    """CSV beside the artifact and one W&B run: group recipe, job_type stage, tags method and concept, and `tags`.
 
     Only rank 0 logs, and only rank 0 gets past the end of this block: what comes after it writes.
     """
@@ -146,14 +146,16 @@ def tracked(cfg: DictConfig, spec: Spec, folder: Path, tags: Sequence[str] = ())
         raise Followed
     loggers: list[Logger] = [CsvLog(folder / "log" / "metrics.csv")]
     run = None
-    if cfg.logger.wandb:
+    if runtime.logger.wandb:
+        told = runtime.run
         run = start_run(
-            cfg,
-            spec.stage,
-            name=spec.label.replace(" ", "/") or spec.stage,
-            tags=[tag[:64] for tag in tags],
-            config=describe_run(cfg, spec),
-            id=spec.key,  # a stage that goes on after a kill goes on in its run
+            runtime.logger,
+            runtime.recipe,
+            told.stage,
+            name=told.name,
+            tags=[*told.tags, *(tag[:64] for tag in tags)],
+            config=told.config,
+            id=told.id,  # a stage that goes on after a kill goes on in its run
             resume="allow",
         )
         loggers.append(WandbLogger(experiment=run))

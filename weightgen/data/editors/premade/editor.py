@@ -155,7 +155,7 @@ class PremadePairs:
 
     def fingerprint(self, concept: Concept) -> str:
         """sha256 over the concept's pairs, part by part: neither names nor places matter."""
-        parts = self._pairs[concept.name]
+        parts = self._pairs[slug(concept.prompt)]
         content = {part: [[p.source_digest, p.target_digest] for p in pairs] for part, pairs in parts.items()}
         return sha256(json.dumps(content, sort_keys=True))
 
@@ -164,7 +164,7 @@ class PremadePairs:
         import torch
 
         sources, targets = {}, {}
-        for part, pairs in self._pairs[concept.name].items():
+        for part, pairs in self._pairs[slug(concept.prompt)].items():
             sides = [pair.read(self.size) for pair in pairs]
             sources[part], targets[part] = (torch.stack(side) for side in zip(*sides, strict=True))
         return Pairs(targets, sources)
