@@ -13,7 +13,7 @@ from test_configs import composed
 
 from experiments.command.app import CONF, explain
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import pair_tensors, training_pairs
+from experiments.training.payloads import pair_tensors, training_pairs
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
 from weightgen.evaluation.comparisons import SUMMARY_COLUMNS
@@ -146,16 +146,16 @@ def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -
 def test_the_pairs_of_a_new_concept_are_drawn_by_the_seed_each_once(smoke) -> None:
     p = pipeline("pairs=5", f"paths.artifacts={smoke.folder}/artifacts", f"paths.reports={smoke.folder}/reports")
     concept = p.test_concepts[0]
-    photos, targets = pair_tensors(p, concept)
-    draws = {seed: training_pairs(p, concept, seed) for seed in (0, 1)}
+    given = p.artifact(p.pairs(concept)), p.artifact(p.photos)
+    photos, targets = pair_tensors(*given)
+    draws = {seed: training_pairs(*given, seed, 5) for seed in (0, 1)}
     for source, target in draws.values():
         rows = [int((photos["train"] == image).flatten(1).all(1).nonzero()[0]) for image in source]
         assert len(set(rows)) == 5
         assert torch.equal(target, targets["train"][rows])  # still pairs
     assert not torch.equal(draws[0][0], draws[1][0])
-    p.cfg.pairs = 10_000
     with pytest.raises(WeightgenError, match=r"pairs=10000.*photos\.train"):
-        training_pairs(p, concept, 0)
+        training_pairs(*given, 0, 10_000)
 
 
 def _strings(value):

@@ -7,11 +7,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from torch import Tensor
 
 from experiments.command.app import CONF, quiet
 from experiments.pipeline.ranks import group, world
+from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.diffusion.joint import JointTransformer
@@ -28,9 +28,10 @@ N, K, D, L, E = 6, 5, 16, 3, 8
 STEPS = 5
 
 
-def config(*overrides: str) -> DictConfig:
+def runtime(*overrides: str) -> Runtime:
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("config", ["experiment=smoke", "budget.checkpoint_every=2", "logger.every=1", *overrides])
+        options = ["experiment=smoke", "budget.checkpoint_every=2", "logger.every=1"]
+        return Runtime.of(compose("config", [*options, *overrides]))
 
 
 class Seen(pl.Callback):
@@ -60,7 +61,7 @@ def texts(concepts: int = N) -> Texts:
     return Texts(noise(2 * N, L, E, seed=1), mask, [[2 * i, 2 * i + 1] for i in range(concepts)])
 
 
-def denoiser(cfg: DictConfig, folder: Path, stop: int | None = None) -> tuple[dict[str, Tensor], list[list[float]]]:
+def denoiser(given: Runtime, folder: Path, stop: int | None = None) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Averaged weights and learning rates: blocks (some half padding), prompts, times and noise."""
     valid = torch.ones(K, D, dtype=torch.bool)
     valid[-2:, D // 4 :] = False
@@ -69,11 +70,11 @@ def denoiser(cfg: DictConfig, folder: Path, stop: int | None = None) -> tuple[di
     net = JointTransformer(D, K, E, width=16, layers=1, heads=2)
     module = BlockDiffusionModule(net, make_scheduler(), adam, warmup_steps=2, decay_steps=8, seed=4)
     seen = Seen(stop)
-    fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="denoiser")
+    fit(given, module, batches, folder, [], [seen], bar=False, parallel="denoiser")
     return module.averaged_state(), seen.rates
 
 
-def base(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
+def base(given: Runtime, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Weights of both nets and learning rates of adversarial training on two concepts."""
     images = (noise(3, 8, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8)
     batches = pair_batches(Pairs(images[0], [images[1], images[2]]), texts(2), 4, seed=6, steps=STEPS)
@@ -87,7 +88,7 @@ def base(cfg: DictConfig, folder: Path) -> tuple[dict[str, Tensor], list[list[fl
         decay_start=0.5,
     )
     seen = Seen()
-    fit(cfg, module, batches, folder, [], [seen], bar=False, parallel="base")
+    fit(given, module, batches, folder, [], [seen], bar=False, parallel="base")
     return module.state_dict(), seen.rates
 
 
@@ -117,7 +118,7 @@ def train(cases: list, folder: Path) -> tuple[Trained, float]:
     quiet()
     torch.set_num_threads(1)
     trained = {
-        (case, stage.__name__): stage(config(*overrides), folder / case / stage.__name__)
+        (case, stage.__name__): stage(runtime(*overrides), folder / case / stage.__name__)
         for case, overrides, stages in cases
         for stage in stages
     }

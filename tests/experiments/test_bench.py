@@ -11,7 +11,8 @@ import experiments.benchmarks.suite as bench
 from experiments.benchmarks.problem import Setting
 from experiments.benchmarks.report import readme, verdict
 from experiments.benchmarks.runner import COLUMNS, Contest, Result, Side, Stopwatch, measure
-from experiments.command.app import require_device
+from experiments.pipeline.ranks import ranks
+from experiments.pipeline.runtime import Runtime
 from weightgen.errors import WeightgenError
 
 
@@ -118,9 +119,9 @@ def test_an_unknown_family_is_named_with_the_known(tmp_path: Path) -> None:
 
 def test_a_missing_gpu_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    require_device(configured())
+    assert ranks(Runtime.of(configured())) == 1
     with pytest.raises(WeightgenError, match="add strategy=cpu"):
-        require_device(configured("experiment=gpu"))
+        ranks(Runtime.of(configured("experiment=gpu")))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from experiments.training.checkpoints import replace, resumable
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
 def test_a_run_goes_on_with_another_number_of_parts(tmp_path: Path, before: int, after: int) -> None:
-    whole, _ = cases.denoiser(cases.config(), tmp_path / "whole")
+    whole, _ = cases.denoiser(cases.runtime(), tmp_path / "whole")
     with pytest.raises(InterruptedError):
-        cases.denoiser(cases.config(f"strategy.accumulate={before}"), tmp_path / "cut", stop=4 * before)
+        cases.denoiser(cases.runtime(f"strategy.accumulate={before}"), tmp_path / "cut", stop=4 * before)
     assert resumable(tmp_path / "cut" / ".checkpoint" / "last.ckpt")[1] == 4
-    resumed, rates = cases.denoiser(cases.config(f"strategy.accumulate={after}"), tmp_path / "cut")
+    resumed, rates = cases.denoiser(cases.runtime(f"strategy.accumulate={after}"), tmp_path / "cut")
     assert len(rates) == after * (cases.STEPS - 4)  # what was done is not done again
     for name, weight in whole.items():
         torch.testing.assert_close(resumed[name], weight, atol=1e-4, rtol=0, msg=name)

@@ -14,6 +14,7 @@ from PIL import Image
 from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
+from experiments.pipeline.options import plain
 from weightgen.errors import DataError, MissingModel
 
 KILLER = """
@@ -74,9 +75,9 @@ def test_kill_9_midway_and_again_gives_the_same_files_and_edits_no_photo_twice(t
 
 def editor_counting(pipeline: Pipeline, edited: list[int]) -> object:
     """The pipeline's editor, telling how many photos each of its calls edits."""
-    from experiments.stages.editors import editor
+    from experiments.stages.pairs import editor
 
-    chosen = editor(pipeline.cfg)
+    chosen = editor(pipeline.options("editor"))
     if not hasattr(chosen, "counted"):
         edit = chosen.edit
         chosen.counted = True
@@ -85,21 +86,23 @@ def editor_counting(pipeline: Pipeline, edited: list[int]) -> object:
 
 
 def test_the_model_is_loaded_once_and_let_go_before_training(model) -> None:
-    from experiments.stages.editors import editor, release_editor
+    from experiments.stages.pairs import editor, release_editor
 
-    cfg = composed("editor=instruct_pix2pix", f"editor.model={model}", "editor.device=cpu")
-    first = editor(cfg)
-    assert editor(composed("editor=instruct_pix2pix", f"editor.model={model}", "editor.device=cpu")) is first
+    def options() -> dict[str, object]:
+        return plain(composed("editor=instruct_pix2pix", f"editor.model={model}", "editor.device=cpu").editor)
+
+    first = editor(options())
+    assert editor(options()) is first
     pipe = first.loaded()
     assert first.loaded() is pipe
     release_editor()
-    assert editor(cfg) is first
+    assert editor(options()) is first
     assert first._pipe is None
 
 
 def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
-    from experiments.pipeline.load import TrainPairs, pair_tensors, train_sources
     from experiments.stages import pairs as collect_pairs
+    from experiments.training.payloads import TrainPairs, pair_tensors, train_sources
     from weightgen.data.editors.diffusion.resumable import edit_photos
 
     class Negative:
@@ -109,27 +112,29 @@ def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
 
         def edit(self, photos, concept, attempt):
             edited = 1 - photos.float() / 255
-            if concept == pipeline.concepts[0]:
+            if concept.prompt == pipeline.concepts[0].prompt:
                 edited[0] = photos[0].float() / 255
             return edited
 
         def pairs(self, photos, concept, folder):
             return edit_photos(self, photos, concept, folder)
 
-    monkeypatch.setattr(collect_pairs, "editor", lambda cfg: Negative())
+    monkeypatch.setattr(collect_pairs, "editor", lambda options: Negative())
     pipeline = Pipeline(composed("experiment=smoke", *SMALL, f"paths.artifacts={tmp_path}"))
     flawed, whole = pipeline.concepts[:2]
     pipeline.ensure_all([pipeline.pairs(flawed), pipeline.pairs(whole)])
-    all_photos, targets = pair_tensors(pipeline, whole)
+    whole, flawed = (pipeline.artifact(pipeline.pairs(concept)) for concept in (whole, flawed))
+    shared = pipeline.artifact(pipeline.photos)
+    all_photos, targets = pair_tensors(whole, shared)
     assert [len(targets[part]) for part in ("train", "test")] == [5, 3]
-    photos, targets = pair_tensors(pipeline, flawed)
+    photos, targets = pair_tensors(flawed, shared)
     for part in ("train", "test"):
         assert (photos[part] == all_photos[part][1:]).all()
         assert (targets[part] == 255 - photos[part]).all()
-    metrics = pipeline.store.metrics(pipeline.pairs(flawed))
+    metrics = flawed.metrics
     assert (metrics["unchanged"], metrics["dropped"]) == (2, {"train": [0], "test": [0]})
-    assert isinstance(train_sources(pipeline, [whole, flawed]), TrainPairs)
-    assert (train_sources(pipeline, [whole]) == all_photos["train"]).all()
+    assert isinstance(train_sources([whole, flawed], shared), TrainPairs)
+    assert (train_sources([whole], shared) == all_photos["train"]).all()
 
 
 def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
@@ -145,7 +150,7 @@ def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
 
 
 def test_premade_pairs_need_no_photos_and_no_concepts_of_the_recipe(tmp_path) -> None:
-    from experiments.pipeline.load import TrainPairs, pair_tensors, train_sources
+    from experiments.training.payloads import TrainPairs, pair_tensors, train_sources
 
     overrides = ["experiment=smoke", "editor=premade", f"editor.root={premade(tmp_path / 'pairs')}", *SMALL]
     pipeline = Pipeline(composed(*overrides, f"paths.artifacts={tmp_path / 'artifacts'}"))
@@ -154,11 +159,11 @@ def test_premade_pairs_need_no_photos_and_no_concepts_of_the_recipe(tmp_path) ->
     pipeline.ensure_all([pipeline.pairs(concept) for concept in pipeline.concepts])
     assert not (tmp_path / "artifacts" / "photos").exists()
     for concept in pipeline.concepts:
-        photos, targets = pair_tensors(pipeline, concept)
+        photos, targets = pair_tensors(pipeline.artifact(pipeline.pairs(concept)), None)
         for part in ("train", "test"):
             difference = targets[part].int() - photos[part].int()
             assert (difference == int(concept.prompt.split()[1])).all()
-    sources = train_sources(pipeline, pipeline.concepts)
+    sources = train_sources([pipeline.artifact(pipeline.pairs(concept)) for concept in pipeline.concepts], None)
     assert isinstance(sources, TrainPairs)
     assert len(sources) == 5
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from experiments.stages.fleet_folders import FleetFolders
+from experiments.pipeline.fleet_folders import FleetFolders
 
 
 def test_a_killed_fleets_folder_stays_while_anything_in_it_is_needed(tmp_path: Path) -> None:

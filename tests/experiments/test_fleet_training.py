@@ -15,12 +15,12 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from test_configs import composed
 
+from experiments.pipeline import lora_fleet
 from experiments.pipeline.build import Pipeline
-from experiments.stages import lora_fleet as _fleet
-from experiments.stages.fleet_folders import FleetFolders
+from experiments.pipeline.fleet_folders import FleetFolders
+from experiments.pipeline.stage import Inputs
 from experiments.stages.lora import publish
 from weightgen.artifacts import Spec, Store
-from weightgen.errors import WeightgenError
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule
 
@@ -99,8 +99,6 @@ def test_unlike_loras_are_in_different_fleets(zoo) -> None:
     alike = train + longer
     assert pipeline.parts(level) == [alike[::2], alike[1::2], others[::2], others[1::2]]
     assert zoo().parts(level) == [[spec] for spec in level]
-    with pytest.raises(WeightgenError, match=r"fleet\.size=0"):
-        zoo("fleet.size=0").parts(level)
 
 
 KILLER = """
@@ -206,7 +204,7 @@ def test_of_two_jobs_that_want_a_concept_one_makes_it(zoo, monkeypatch, trained_
         other.release()
         return publish(*arguments)
 
-    monkeypatch.setattr(_fleet, "publish", and_then)
+    monkeypatch.setattr(lora_fleet, "publish", and_then)
     pipeline.ensure_all(specs)
     assert all(map(pipeline.store.has, specs))
     by_other = pipeline.store.metrics(specs[0]).get("by") == "the other job"
@@ -221,9 +219,14 @@ def test_a_diverged_concept_is_recorded_and_has_no_weights(zoo, monkeypatch) -> 
     monkeypatch.setattr("experiments.stages.lora.DIVERGED", 1.1)
     pipeline = zoo()
     infinite, wild = train_specs(pipeline)[:2]
-    path = pipeline.store.ensure(
-        infinite, lambda folder: publish(pipeline, infinite, folder, [], FleetResult(infinite.key, None, 4, 0.5))
-    )
+
+    def published(spec: Spec, result: FleetResult) -> Path:
+        given = spec.config, Inputs.of(pipeline.store, spec)
+        return pipeline.store.ensure(spec, lambda folder: publish(*given, folder, pipeline.runtime, [], result))
+
+    for source in (*infinite.inputs, *wild.inputs):
+        pipeline.ensure(source)
+    path = published(infinite, FleetResult(infinite.key, None, 4, 0.5))
     record = json.loads((path / "metrics.json").read_text())
     assert record.keys() == {"diverged", "l1_zero", "steps", "seconds"}
     assert (record["diverged"], record["steps"], record["seconds"]) == (True, 4, 0.5)
@@ -232,9 +235,7 @@ def test_a_diverged_concept_is_recorded_and_has_no_weights(zoo, monkeypatch) -> 
     trained = zoo(folder="trained")
     trained.ensure_all([wild])
     state = {k: 1e3 * v for k, v in load_file(trained.store.require(wild) / "lora.safetensors").items()}
-    path = pipeline.store.ensure(
-        wild, lambda folder: publish(pipeline, wild, folder, [], FleetResult(wild.key, state, 6, 0.5))
-    )
+    path = published(wild, FleetResult(wild.key, state, 6, 0.5))
     record = json.loads((path / "metrics.json").read_text())
     assert record["diverged"] is True
     assert record["l1"] > 1.1 * record["l1_zero"] > 0

@@ -56,6 +56,7 @@ def test_a_worker_killed_in_a_zoo_over_joblib_costs_nothing_that_was_finished(sm
     os.kill(wait_for(lambda: job(tmp_path / "first", unfinished)["pid"], parent), signal.SIGKILL)
     said = parent.communicate(timeout=1500)[0]
     assert parent.returncode == 1, said
+    assert "jobs did not finish" in said, said
     assert f"\n  job {unfinished} " in said[said.index("jobs did not finish") :]
     stamps = {p: p.stat().st_mtime_ns for n in (0, 1) for p in finished(tmp_path / "first", n)}
     assert 1 <= len(stamps) < 6

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from wandb.util import get_core_path
 
 from experiments.command.app import CONF
+from experiments.pipeline.runtime import Runtime
 from experiments.training.csv_log import read
 from experiments.training.fit import tracked
 from weightgen.artifacts import Spec
@@ -20,9 +20,9 @@ from weightgen.artifacts import Spec
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def config(folder: Path) -> DictConfig:
+def runtime(folder: Path) -> Runtime:
     with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return compose("config", ["experiment=smoke", f"logger.folder={folder}"])
+        return Runtime.of(compose("config", ["experiment=smoke", f"logger.folder={folder}"]))
 
 
 def runs(folder: Path, key: str = "*") -> list[Path]:
@@ -44,11 +44,11 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_logging import config
+from test_logging import runtime
 from experiments.training.fit import tracked
 from weightgen.artifacts import Spec
 folder = Path(sys.argv[1])
-with tracked(config(folder), Spec("base", 1, {}, label="base"), folder / "stage") as loggers:
+with tracked(runtime(folder).named(Spec("base", 1, {}, label="base")), folder / "stage") as loggers:
     for step in (10, 20, 30):
         for logger in loggers:
             logger.log_metrics({"loss": 1000.0 + step}, step=step)
@@ -70,7 +70,7 @@ def test_kill_9_loses_no_metrics_older_than_a_second_and_the_run_goes_on(tmp_pat
     assert first.name.endswith(spec.key)
     assert all(f"10{step}" in history(first) for step in (10, 20, 30))
 
-    with tracked(config(tmp_path), spec, tmp_path / "stage") as loggers:  # its checkpoint was at 25
+    with tracked(runtime(tmp_path).named(spec), tmp_path / "stage") as loggers:  # its checkpoint was at 25
         for step in (30, 40):
             for logger in loggers:
                 logger.log_metrics({"loss": 2000.0 + step}, step=step)
@@ -87,7 +87,7 @@ def test_short_runs_of_one_process_are_all_readable(tmp_path: Path) -> None:
     """A sweep in one process: each run ends before the next begins, and none is the other's."""
     specs = [Spec("finetune", 1, {"run": i}, label=f"finetune {i}") for i in range(10)]
     for i, spec in enumerate(specs):
-        with tracked(config(tmp_path), spec, tmp_path / spec.key, tags=["short"]) as loggers:
+        with tracked(runtime(tmp_path).named(spec), tmp_path / spec.key, tags=["short"]) as loggers:
             for logger in loggers:
                 logger.log_metrics({"l1": i + 0.25}, step=1)
     assert len(runs(tmp_path)) == len(specs)
@@ -100,7 +100,7 @@ def test_short_runs_of_one_process_are_all_readable(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_says_so(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        with tracked(config(tmp_path), Spec("base", 1, {}), tmp_path / "stage"):
+        with tracked(runtime(tmp_path).named(Spec("base", 1, {})), tmp_path / "stage"):
             raise ZeroDivisionError
     (run,) = runs(tmp_path)
     exits = [record for record in records(run) if record.get("type") == "exit"]

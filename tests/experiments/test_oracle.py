@@ -7,9 +7,9 @@ import torch
 from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
-from experiments.pipeline.load import load_blocks, tensors, text_features
 from experiments.reports.runs import result_rows, run_specs
-from experiments.stages import init as generate_init
+from experiments.stages import denoiser
+from experiments.training.payloads import load_blocks, tensors, text_encoder
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.evaluation.comparisons import summarize
 from weightgen.evaluation.curves import collect
@@ -49,15 +49,15 @@ def run(smoke, tmp_path, monkeypatch):
             )
         )
 
-        def knowing(pipeline):
-            zoo, layout, normalizer = load_blocks(pipeline.store.require(pipeline.blocks))
-            concepts = pipeline.test_concepts
-            answers = torch.stack([answer(pipeline, concept, zoo.blocks, layout) for concept in concepts])
+        def knowing(inputs, steps):
+            zoo, layout, normalizer = load_blocks(inputs.one("blocks").folder)
+            concepts, encoder = p.test_concepts, text_encoder(p.options("text_encoder"))
+            answers = torch.stack([answer(p, concept, zoo.blocks, layout) for concept in concepts])
             answers = normalizer.normalize(answers) * layout.valid()
-            tokens = torch.cat([text_features(pipeline, [concept.prompt]).tokens for concept in concepts])
+            tokens = torch.cat([encoder.encode([concept.prompt]).tokens for concept in concepts])
             return BlockGenerator(Knowing(tokens, answers), Sampler(make_scheduler("sample")), layout, normalizer)
 
-        monkeypatch.setattr(generate_init, "block_generator", knowing)
+        monkeypatch.setattr(denoiser, "block_generator", knowing)
         specs = run_specs(p)
         p.ensure_all(specs)
         return result_rows(p, specs)

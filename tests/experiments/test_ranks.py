@@ -15,7 +15,6 @@ from torch import nn
 
 from experiments.pipeline.ranks import Environment, Followed, group, rank, ranks, world
 from experiments.training.fit import fit, shared, tracked
-from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
 
@@ -104,7 +103,7 @@ def test_a_follower_ends_where_logging_ends(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("experiments.training.fit.rank", lambda: 1)
     reached = []
     with pytest.raises(Followed):
-        with tracked(cases.config(), Spec("base", 1, {}), tmp_path) as loggers:
+        with tracked(cases.runtime(), tmp_path) as loggers:
             reached.append(loggers)
     assert reached == [[]]
     assert not list(tmp_path.iterdir())
@@ -114,13 +113,13 @@ def test_a_follower_ends_where_logging_ends(tmp_path: Path, monkeypatch: pytest.
 def test_what_depends_on_the_cut_is_refused(layer: nn.Module, tmp_path: Path) -> None:
     module = cases.BlockDiffusionModule(nn.Sequential(layer), cases.make_scheduler(), cases.adam)
     with pytest.raises(WeightgenError, match=rf"{type(layer).__name__} .*strategy\.ranks=1 strategy\.accumulate=1"):
-        fit(cases.config("strategy.accumulate=2"), module, range(1), tmp_path, [], bar=False, parallel="denoiser")
+        fit(cases.runtime("strategy.accumulate=2"), module, range(1), tmp_path, [], bar=False, parallel="denoiser")
 
 
 def test_concepts_of_their_own_are_trained_by_one_process_whatever_the_strategy() -> None:
-    cfg = cases.config("strategy=ddp_cpu", "strategy.accumulate=2")
+    runtime = cases.runtime("strategy=ddp_cpu", "strategy.accumulate=2")
     batches = range(3)
-    assert shared(cfg, cases.TranslatorModule(nn.Identity(), None, cases.adam), batches, None) == ({}, batches)
+    assert shared(runtime, cases.TranslatorModule(nn.Identity(), None, cases.adam), batches, None) == ({}, batches)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +130,6 @@ def test_concepts_of_their_own_are_trained_by_one_process_whatever_the_strategy(
         (["strategy=fsdp"], "add strategy=cpu"),
         (["strategy=deepspeed"], r"pip install -e '\.\[deepspeed\]'"),
         (["strategy=cpu", "strategy.ranks=2"], "strategy=ddp_cpu"),
-        (["strategy=ddp_cpu", "strategy.ranks=0"], r"strategy\.ranks=0"),
-        (["strategy=ddp_cpu", "strategy.ranks=many"], r"strategy\.ranks=many"),
-        (["strategy=ddp_cpu", "strategy.accumulate=0"], r"strategy\.accumulate=0"),
     ],
 )
 def test_what_this_machine_cannot_run_is_named_with_its_remedy(
@@ -142,23 +138,23 @@ def test_what_this_machine_cannot_run_is_named_with_its_remedy(
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr("experiments.pipeline.ranks.find_spec", lambda name: None)
     with pytest.raises(WeightgenError, match=said):
-        ranks(cases.config(*overrides))
+        ranks(cases.runtime(*overrides))
 
 
 def test_deepspeed_without_a_gpu_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr("experiments.pipeline.ranks.find_spec", lambda name: object())
     with pytest.raises(WeightgenError, match="needs a GPU"):
-        ranks(cases.config("strategy=deepspeed"))
+        ranks(cases.runtime("strategy=deepspeed"))
 
 
 def test_ranks_are_one_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 3)
-    assert ranks(cases.config("strategy=ddp")) == 3
-    assert ranks(cases.config("strategy=gpu")) == 1
+    assert ranks(cases.runtime("strategy=ddp")) == 3
+    assert ranks(cases.runtime("strategy=gpu")) == 1
     with pytest.raises(WeightgenError, match=r"strategy\.ranks=4, but torch sees 3 GPUs"):
-        ranks(cases.config("strategy=ddp", "strategy.ranks=4"))
+        ranks(cases.runtime("strategy=ddp", "strategy.ranks=4"))
 
 
 def test_lightning_starts_no_process_of_its_own() -> None:

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from experiments.benchmarks.problem import Problem
 from experiments.command.app import CONF
+from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from weightgen.translation.lora import lora_state
 
@@ -24,7 +25,7 @@ def test_channels_last_trains_the_same_and_leaves_contiguous_weights(tmp_path: P
         stem.register_forward_hook(
             lambda layer, _, out: seen.append(out.is_contiguous(memory_format=torch.channels_last))
         )
-        fit(cfg, module, work.batches(0, 3), tmp_path / str(wanted), [], bar=False)
+        fit(Runtime.of(cfg), module, work.batches(0, 3), tmp_path / str(wanted), [], bar=False)
         states.append(lora_state(module.generator))
         assert all(p.is_contiguous() for p in module.parameters())
     assert seen == [False] * 3 + [True] * 3

@@ -46,7 +46,7 @@ def test_runs_of_all_methods_share_names_and_axis_and_say_where_they_come_from(s
         config = run["config"]["update"]
         assert (run["run_group"], config["recipe"]) == ("smoke", "smoke")
         assert set(run["tags"]) == {config["method"], config["concept"], config["split"]}
-        assert {source["stage"] for source in config["inputs"]} <= {"pairs", "init"}
+        assert {source["stage"] for source in config["inputs"]} <= {"pairs", "photos", "text", "init", "base"}
         assert len(config["key"]) == 20
         globs = {m.get("glob_name"): m.get("step_metric") for m in of(rows, "metric")}
         assert globs["eval/*"] == SECONDS

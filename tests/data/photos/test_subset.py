@@ -6,7 +6,7 @@ from test_configs import composed
 from test_pipeline import keys
 
 from experiments.pipeline.build import Pipeline
-from experiments.stages import subset as _subset
+from experiments.stages import photos as stage
 from weightgen.data.photos.subset import EveryPhoto, KMeansSubset, RandomSubset
 from weightgen.errors import DataError
 
@@ -59,5 +59,5 @@ def test_a_subset_changes_base_and_fine_tuning_and_nothing_before():
     assert changed == set(before) - {"photos", "pairs"}
     p = of("subset=random", "subset.fraction=0.5")
     assert p.base_spec.config["budget"]["steps"] == 6
-    assert _subset.key(of().cfg) == {}
+    assert stage.subset_key(of().options) == {}
     assert "subset" not in of().base_spec.config
