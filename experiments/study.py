@@ -3,11 +3,12 @@
 from omegaconf import DictConfig
 
 from experiments.command.app import app
-from experiments.sweeps import study
 
 
 @app
 def main(cfg: DictConfig) -> object:
+    from experiments.sweeps import study  # torch and Lightning are imported to work, not to speak
+
     return study.run(cfg)
 
 

@@ -66,8 +66,9 @@ class Spec:
 class Store:
     """The folder of all artifacts of a project, safe for concurrent processes and kill -9 at any moment."""
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, provenance: Callable[[], Mapping[str, Any]] | None = None) -> None:
+        """provenance: what else is told of an artifact that is built here (which code, which versions), in no key."""
+        self.root, self.provenance = Path(root), provenance
         self._claims: dict[Spec, FileLock] = {}
 
     def path(self, spec: Spec) -> Path:
@@ -163,10 +164,11 @@ class Store:
         finally:
             lock.release()
 
-    @staticmethod
-    def _build(spec: Spec, partial: Path, build: Callable[[Path], Mapping[str, Any] | None]) -> None:
+    def _build(self, spec: Spec, partial: Path, build: Callable[[Path], Mapping[str, Any] | None]) -> None:
         metrics = build(partial)
         write_json(partial / "spec.json", spec.describe())
+        if self.provenance is not None:
+            write_json(partial / "provenance.json", dict(self.provenance()))
         if not (partial / "inputs.json").exists():  # a build that chose among its inputs has said which
             write_json(partial / "inputs.json", [spec.reference() for spec in spec.inputs])
         write_json(partial / "metrics.json", dict(metrics or {}))

@@ -4,16 +4,21 @@ import errno
 import functools
 import logging
 import os
+import re
+import shlex
 import signal
 import sys
+import threading
+import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, MissingMandatoryValue
 
 from experiments.command.api_key import hide_api_key
@@ -21,14 +26,14 @@ from experiments.command.help import asks_for_help, help_text
 from experiments.command.hydra_errors import one_line
 from experiments.options.check import check_job
 from experiments.options.table import CONF as CONF_FOLDER
+from experiments.pipeline.plan import Planned
 from experiments.sweeps.jobs import in_sweep, judge, run_job
-from weightgen.errors import WeightgenError
+from weightgen.errors import MissingArtifact, WeightgenError
 
 # conf/hydra/launcher goes by the names that the plugins use, whose schemas check it; job processes warn of that first thing.
 warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
 CONF = str(CONF_FOLDER)
-INTERRUPTED = 128 + signal.SIGINT
 
 
 def quiet() -> None:
@@ -66,21 +71,28 @@ def app(stage: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     def checked(cfg: DictConfig) -> Any:
         check_job(cfg)
-        return stage(cfg)
+        try:
+            return stage(cfg)
+        except Planned as plan:
+            print(plan, flush=True)
+            return None
 
     @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
     @functools.wraps(stage)
     def main(cfg: DictConfig) -> Any:
         if in_sweep():
             return run_job(checked, cfg, explain)
-        return checked(cfg)
+        try:
+            return checked(cfg)
+        except Exception as error:
+            _end(explain(error))
 
     @functools.wraps(stage)
     def entry() -> None:
         if asks_for_help(sys.argv[1:]):
             print(help_text(stage.__module__))
             return
-        signal.signal(signal.SIGINT, _interrupted)
+        _end_in_one_line_when_interrupted()
         sys.argv[1:] = hide_api_key(sys.argv[1:])
         os.environ.pop("WANDB_SERVICE", None)  # a parent's would refuse the run id that a killed run still holds there
         judge(functools.partial(_explained, main))
@@ -95,28 +107,45 @@ def _explained(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on as they are
     try:
         main()
-    except Exception as error:  # a bug goes on as it came; see explain
-        message = explain(error) or one_line(error)
-        if message is None or before == "1":
-            raise
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
+    except Exception as error:
+        _end(one_line(error))
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _interrupted(number: int, frame: Any) -> None:
-    # Whatever is at work may end at any moment, as it does with kill -9; child processes end with this one (sweeps.jobs).
-    os.write(2, b"\ninterrupted: the same command goes on from here\n")
-    os._exit(INTERRUPTED)
+def _end(message: str | None) -> NoReturn:
+    """While an exception is handled: exit 1 with a line, or with the traceback where there is no message, which is a bug."""
+    if message is None:
+        traceback.print_exc()
+    else:
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
+def _end_in_one_line_when_interrupted() -> None:
+    """Ctrl-C reaches a thread of this process alone: child processes inherit that it is blocked, and end with this one
+    (sweeps.jobs.end_with). Whatever is at work may end at any moment, as it does with kill -9."""
+
+    def end(*_: Any) -> None:
+        os.write(2, b"\ninterrupted: the same command goes on from here\n")
+        os._exit(128 + signal.SIGINT)
+
+    def wait() -> None:
+        end(signal.sigwait({signal.SIGINT}))
+
+    signal.signal(signal.SIGINT, end)  # where a library lets the signal through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def explain(error: BaseException) -> str | None:
     """One line for a failure that a person can mend, None for a bug."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, MissingArtifact):
+            return _with_this_commands_options(str(cause))
         if isinstance(cause, WeightgenError):
             return str(cause)
         if isinstance(cause, MissingMandatoryValue):
@@ -130,3 +159,15 @@ def explain(error: BaseException) -> str | None:
             )
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _with_this_commands_options(message: str) -> str:
+    """`make base` as `make base EXP=<recipe> ARGS="<overrides>"`, which builds what this command lacks."""
+    given = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    recipes = [word.partition("=")[2] for word in given if word.startswith("experiment=")]
+    if not recipes:
+        return message
+    others = [word for word in given if not word.startswith(("experiment=", "build_missing="))]
+    told = shlex.join(others).replace("$", "$$").replace('"', '\\"')
+    options = f" EXP={recipes[-1]}" + (f' ARGS="{told}"' if others else "")
+    return re.sub(r"`make (\w+)`", lambda found: f"`make {found[1]}{options}`", message)

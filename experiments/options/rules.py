@@ -97,3 +97,4 @@ PROJECT = Rule(
     r"a name of 1 to 128 characters without / \ # ? % :",
     lambda value: isinstance(value, str) and re.fullmatch(r"[^/\\#?%:]{1,128}", value.strip()) is not None,
 )
+COUNT, MANY = whole(1), whole(1, 1_000_000)

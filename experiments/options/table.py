@@ -6,38 +6,34 @@ Options that a user adds to nodes of other packages (`_target_`: optimizers, str
 from functools import cache
 from pathlib import Path
 
+from experiments.options.data import CONCEPTS, EDITOR, PHOTOS, SPLITS, SUBSET, TEXT_ENCODER
 from experiments.options.rules import (
-    ANY_TEXT,
-    EMA,
+    COUNT,
     FILE,
     FLAG,
+    MANY,
     NAME,
     PROJECT,
     RATE,
     SEED,
-    SHARE,
     TEXT,
     Rule,
     choice,
     either,
-    mapping,
-    number,
     optional,
     several,
     whole,
 )
+from experiments.options.training import BUDGET, DENOISER, INIT, LORA, REFINER, TRANSLATOR, under
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-SPLITS = ("train", "validation", "unseen_combination", "unseen_factor")
-COUNT, MANY = whole(1), whole(1, 1_000_000)
 METHODS = sorted(path.stem for path in (CONF / "init").glob("*.yaml"))
 METHOD, BASE = choice(*METHODS), choice("representative", "all")
-APPS = sorted(
-    path.stem for path in (CONF.parent / "experiments").glob("*.py") if path.stem not in ("__init__", "sweep")
-)
+OTHERS = ("__init__", "artifacts", "studies", "sweep")  # files beside the apps that a sweep can run
+APPS = sorted(path.stem for path in (CONF.parent / "experiments").glob("*.py") if path.stem not in OTHERS)
 PRECISION = choice("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 FAMILIES = ("fleet", "zoo", "step", "generation", "blocks", "evaluation", "lean")
-SHARES = mapping(SHARE, *SPLITS)
+
 
 ROOT = {
     "recipe": NAME,
@@ -59,174 +55,6 @@ ROOT = {
     "fleet.shards": optional(COUNT),
     "sweep.app": choice(*APPS),
     "paths.*": TEXT,
-}
-CONCEPTS = {
-    "train": optional(COUNT),
-    "validation": whole(0),
-    "unseen_combination": whole(0),
-    "unseen_factor": whole(0),
-    "media": optional(COUNT),
-    "palettes": optional(COUNT),
-    "holdout_media": whole(0),
-    "holdout_palettes": whole(0),
-    "seed": SEED,
-    "path": TEXT,
-    "items": Rule("a list of concepts, each {prompt: <text>, split: <split>}", lambda value: isinstance(value, list)),
-    "splits": SHARES,
-    "base_url": optional(ANY_TEXT),
-    "model": TEXT,
-    "api_key_env": TEXT,
-    "timeout": RATE,
-    "retries": whole(0),
-    "temperature": optional(number(low=0)),
-    "count": COUNT,
-    "subject": TEXT,
-    "categories": several(TEXT),
-    "batch": COUNT,
-    "similarity": number(above=0, high=1),
-    "paraphrases": whole(0),
-    "collection": whole(0),
-}
-PHOTOS = {
-    "size": whole(16, 4096),
-    "train": MANY,
-    "test": whole(2, 1_000_000),  # the spread of one photo's features is unknown
-    "seed": SEED,
-    "root": optional(TEXT),
-    "test_fraction": number(above=0, below=1),
-    "skip_bad": FLAG,
-    "crop": choice("random", "central", "face_agnostic"),
-    "min_scale": number(above=0, high=1),
-    "repo": optional(TEXT),
-    "column": TEXT,
-    "split": TEXT,
-    "config": optional(TEXT),
-    "revision": optional(TEXT),
-    "streaming": FLAG,
-    "limit": whole(2),
-    "dataset": TEXT,
-    "download": FLAG,
-}
-EDITOR = {
-    "model": TEXT,
-    "revision": optional(TEXT),
-    "dtype": choice("float32", "float16", "bfloat16"),
-    "size": optional(whole(16, 4096, multiple=8)),
-    "steps": COUNT,
-    "guidance_scale": number(low=0),
-    "image_guidance_scale": number(low=1),
-    "negative_prompt": ANY_TEXT,
-    "prompt_template": Rule("a text with {prompt} in it", lambda value: isinstance(value, str) and "{prompt}" in value),
-    "source_prompt": TEXT,
-    "strength": number(above=0, high=1),
-    "null_text_steps": whole(0),
-    "null_text_lr": RATE,
-    "max_sequence_length": COUNT,
-    "seed": SEED,
-    "min_change": SHARE,
-    "retries": whole(0),
-    "min_kept": SHARE,
-    "safety_checker": FLAG,
-    "device": TEXT,
-    "batch_size": COUNT,
-    "attention_slicing": FLAG,
-    "offload": choice("none", "model", "sequential"),
-    "workers": whole(0),
-    "root": optional(TEXT),
-    "dataset.name": optional(TEXT),
-    "dataset.columns": mapping(TEXT, "image", "edited", "prompt"),
-    "dataset.split": TEXT,
-    "dataset.config": optional(TEXT),
-    "dataset.revision": optional(TEXT),
-    "dataset.limit": COUNT,
-    "dataset.min_pairs": whole(4),
-    "train": MANY,
-    "test": whole(2, 1_000_000),
-    "test_fraction": number(above=0, below=1),
-    "splits": SHARES,
-    "concepts_csv": optional(TEXT),
-    "layout": choice("auto", "ab", "folders"),
-    "direction": choice("a_to_b", "b_to_a"),
-    "source": TEXT,
-    "target": TEXT,
-    "cache": optional(TEXT),
-}
-TRANSLATOR = {
-    "width": MANY,
-    "downs": whole(0, 8),
-    "resnet_blocks": whole(0),
-    "transformer_blocks": whole(0),
-    "heads": COUNT,
-    "skips": choice("add", "none"),
-    "positions": whole(0, 16),
-    "widths": Rule(
-        "a list of whole numbers from 1", lambda v: isinstance(v, list) and bool(v) and all(map(MANY.fits, v))
-    ),
-    "dropout": number(low=0, below=1),
-    "vector": MANY,
-    "latent": MANY,
-    "mapping_layers": whole(0),
-}
-LORA = {"ranks.*": COUNT, "alpha": RATE, "train": choice("b", "ab"), "seed": SEED, "seeds": choice("shared", "own")}
-DENOISER = {"width": MANY, "layers": COUNT, "levels": whole(1, 8), "heads": COUNT, "patch": COUNT, "rank": whole(0)}
-INIT = {
-    "steps": COUNT,
-    "pairs": COUNT,
-    "rate": either(RATE, mapping(RATE, "representative", "all")),
-    "betas": Rule(
-        "two numbers from 0 to below 1", lambda v: isinstance(v, list) and len(v) == 2 and all(map(EMA.fits, v))
-    ),
-    "rounds": whole(1, 100),
-    "start": choice("generated", "zero"),
-    "width": MANY,
-    "epochs": COUNT,
-    "patience": COUNT,
-    "components": COUNT,
-    "lr": RATE,
-    "weight_decay": number(low=0),
-    "k": COUNT,
-    "temperature": RATE,
-    "scale": number(low=0),
-    "penalties": several(RATE),
-}
-# Of every training. `steps` of some parts may be 0, which leaves them out.
-TRAINING = {
-    "steps": COUNT,
-    "batch_size": MANY,
-    "adversarial": FLAG,
-    "l1_weight": number(low=0),
-    "warmup_steps": whole(0),
-    "decay_start": SHARE,
-    "ema_decay": EMA,
-    "optimizer.lr": RATE,
-    "optimizer.betas": INIT["betas"],
-    "optimizer.weight_decay": number(low=0),
-    "discriminator_optimizer.lr": RATE,
-    "discriminator_optimizer.betas": INIT["betas"],
-}
-SCHEDULE = {"steps": whole(0), "points": several(COUNT, least=0)}
-
-
-def under(prefix: str, *tables: dict[str, Rule]) -> dict[str, Rule]:
-    """The options of `tables`, later ones over earlier ones, below `prefix`."""
-    return {f"{prefix}.{name}": rule for table in tables for name, rule in table.items()}
-
-
-BUDGET = {
-    **under("base", TRAINING, {"concepts": COUNT}),
-    **under("lora", TRAINING, {"steps_ceiling": COUNT}),
-    **under(
-        "denoiser", TRAINING, {"prediction": choice("sample", "v_prediction"), "concepts": COUNT, "blocks": whole(0)}
-    ),
-    **under("denoiser", {"terminal_fraction": SHARE}),
-    **under("function", TRAINING, {"steps": whole(0), "start": choice("denoiser", "fresh"), "concepts": COUNT}),
-    **under("function", {"photos": COUNT, "weight_loss": number(low=0)}),
-    **under("guide", TRAINING, {"concepts": COUNT, "pairs": several(COUNT), "query": COUNT, "foreign": SHARE}),
-    "guide.rounds": whole(1, 100),
-    **under("finetune", TRAINING, {"trainable": choice("all", "lora"), "discriminator": choice("fresh", "base")}),
-    "finetune.clock": choice("wall", "cpu"),
-    **under("finetune.*", TRAINING, SCHEDULE),
-    "checkpoint_every": COUNT,
 }
 STRATEGY = {
     "trainer.accelerator": choice("cpu", "gpu"),
@@ -284,9 +112,6 @@ LOGGER = {
     "folder": TEXT,
     "every": COUNT,
 }
-SUBSET = {"fraction": number(above=0, high=1), "same_epochs": FLAG, "concepts": optional(number(above=0, high=1))}
-REFINER = {"width": MANY, "layers": COUNT, "heads": COUNT, "hidden": COUNT, "rate": RATE}
-TEXT_ENCODER = {"max_length": whole(3), "architecture": TEXT, "pretrained": TEXT}
 
 
 @cache

@@ -1,20 +1,23 @@
 """Building what is missing of the stage graph: once, resumably, concepts in parallel processes."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from experiments.command.app import prepare
 from experiments.pipeline.graph import STAGES, StageGraph
+from experiments.pipeline.plan import Planned, missing, plan
+from experiments.pipeline.progress import reported
 from experiments.pipeline.runtime import Runtime
 from experiments.pipeline.stage import Artifact, Inputs, artifact
 from experiments.stages.pairs import release_editor
-from experiments.sweeps.jobs import end_with, promise
+from experiments.sweeps.jobs import deaf_children, end_with, promise
+from experiments.training.provenance import provenance
 from weightgen.artifacts import Spec, Store
 from weightgen.data.concepts.concept import Concept
 
@@ -26,7 +29,7 @@ class Pipeline(StageGraph):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
-        self.store = Store(cfg.paths.artifacts)
+        self.store = Store(cfg.paths.artifacts, provenance)
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -37,7 +40,7 @@ class Pipeline(StageGraph):
         """Of the configured source, asked first where it must be (build_missing=false: `make concepts` alone asks)."""
         if self.collected is None:
             return super().concepts
-        own = self.cfg.build_missing or self.store.has(self.collected)
+        own = (self.cfg.build_missing and not self.cfg.get("plan")) or self.store.has(self.collected)
         return self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
 
     def artifact(self, spec: Spec) -> Artifact:
@@ -97,19 +100,27 @@ class Pipeline(StageGraph):
     def ensure_all(self, specs: Sequence[Spec]) -> None:
         """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers).
 
-        A job of a multirun is judged by these artifacts.
+        A job of a multirun is judged by these artifacts. +plan=true: raises Planned, builds nothing.
         """
+        if self.cfg.get("plan"):
+            raise Planned(plan(self.store, specs, STAGES))
         promise(self.store, specs)
-        missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
-        if not missing:
+        lacking = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
+        if not lacking:
             return
         from experiments.pipeline.ranks import ranks
 
         prepare(self.runtime.threads)
         ranks(self.runtime)
-        if any(STAGES[spec.stage].models for spec in missing):
+        if any(STAGES[spec.stage].models for spec in lacking):
             self._require_models()
-        self._ensure_levels(missing)
+        self._wanted = lacking
+        self._ensure_levels(lacking)
+
+    def _left(self) -> str:
+        """What is still to be built, as `lora 12, blocks 1`."""
+        counts = Counter(spec.stage for spec in missing(self.store, self._wanted))
+        return ", ".join(f"{stage} {count}" for stage, count in counts.items())
 
     def _require_models(self) -> None:
         """MissingModel if the text encoder or the features of the metrics cannot be had: before hours of work."""
@@ -119,18 +130,23 @@ class Pipeline(StageGraph):
         image_metrics(self.runtime.metrics)
 
     def _ensure_levels(self, specs: Sequence[Spec]) -> None:
-        missing = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
-        if not missing:
+        lacking = [spec for spec in dict.fromkeys(specs) if not self.store.has(spec)]
+        if not lacking:
             return
         if self.cfg.build_missing:
-            self._ensure_levels(list(dict.fromkeys(upstream for spec in missing for upstream in spec.inputs)))
+            self._ensure_levels(list(dict.fromkeys(upstream for spec in lacking for upstream in spec.inputs)))
+            lacking = [spec for spec in lacking if not self.store.has(spec)]  # some inputs are of this very level
         for name, stage in STAGES.items():
-            parts = self.parts([spec for spec in missing if spec.stage == name])
+            level = [spec for spec in lacking if spec.stage == name]
+            parts = self.parts(level)
+            if not parts:
+                continue
             if stage.per_concept and len(parts) > 1 and self._workers(name) > 1:
-                self._parallel(name, parts)
+                done = self._parallel(name, parts)
             else:
-                for part in tqdm(parts, desc=name, disable=None if len(parts) > 1 else True, leave=False):
-                    self.ensure_part(part, row=int(len(parts) > 1))
+                done = (self.ensure_part(part, row=int(len(parts) > 1)) for part in parts)
+            for _ in reported(done, name, len(parts), self._left):
+                pass
 
     @property
     def workers(self) -> int:
@@ -144,7 +160,8 @@ class Pipeline(StageGraph):
         own = self.cfg.editor.get("workers") if stage == "pairs" else None
         return own or self.workers
 
-    def _parallel(self, stage: str, parts: list[list[Spec]]) -> None:
+    def _parallel(self, stage: str, parts: list[list[Spec]]) -> Iterator[None]:
+        """Build the parts in worker processes, started at once; -> one item as each is finished."""
         from joblib import Parallel, delayed
 
         container = OmegaConf.to_container(self.cfg, resolve=False)
@@ -152,8 +169,8 @@ class Pipeline(StageGraph):
         pool = Parallel(
             n_jobs=min(self._workers(stage), len(parts)), backend="loky", return_as="generator_unordered", batch_size=1
         )
-        for _ in tqdm(pool(tasks), desc=stage, total=len(parts), disable=None, leave=False):
-            pass
+        with deaf_children():
+            return pool(tasks)
 
 
 def _follow(name: str, config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> None:

@@ -23,6 +23,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DeepSpeedStrategy
 
 from experiments.pipeline.runtime import Runtime
+from experiments.sweeps.jobs import deaf_children, end_with
 from weightgen.errors import WeightgenError
 
 HOST = "127.0.0.1"
@@ -115,8 +116,9 @@ def group(size: int, gpu: bool, follow: Callable[..., Any], *arguments: Any) -> 
         for i in range(1, size)
     ]
     try:
-        for follower in followers:
-            follower.start()
+        with deaf_children():
+            for follower in followers:
+                follower.start()
         _meet(store, followers)
         _join(store, 0, size, gpu)
         yield
@@ -170,9 +172,7 @@ def _dead(followers: list[BaseProcess]) -> str | None:
 def _follow(
     parent: int, port: int, rank: int, size: int, gpu: bool, follow: Callable[..., Any], arguments: tuple
 ) -> None:
-    """A follower's life."""
-    from experiments.sweeps.jobs import end_with
-
+    """What a follower's process runs."""
     end_with(parent)
     store = dist.TCPStore(HOST, port, is_master=False)
     store.set(f"rank {rank}", "here")

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.pipeline.options import LOCAL_MODELS, by_content, plain
+from experiments.training.provenance import learning_rates, provenance
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
@@ -131,6 +132,8 @@ def describe_run(about: Any, spec: Spec) -> dict[str, Any]:
         "recipe": about.recipe,
         "base": about.base,
         **_about(spec),
+        "learning_rates": learning_rates(spec.config),
+        "provenance": provenance(),
         "stage": spec.describe(),
         "key": spec.key,
         "inputs": [source.reference() for source in spec.inputs],

@@ -5,13 +5,16 @@ says nothing at all, and the first failure would end Hydra's sweep before the ot
 """
 
 import json
+import multiprocessing.resource_tracker
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -92,6 +95,20 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that start inside never hear Ctrl-C: they end with their parent (end_with), which says so for all."""
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker  # joblib imports numpy
+
+    for tracker in (multiprocessing.resource_tracker, loky_tracker):
+        tracker.ensure_running()  # as it starts, it lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass
