@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("WANDB_SILENT", "true")
+# of the processes that tidy up after an interrupted run, which would say so after its last line
+os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
