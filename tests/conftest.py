@@ -2,10 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before any test imports huggingface_hub, which reads it once
 os.environ["WANDB_MODE"] = "offline"
@@ -15,7 +11,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.apps import Runs
 
 torch.set_num_threads(1)
 
@@ -71,26 +67,6 @@ def _no_network():
     hosts, _attempts[:] = list(_attempts), []
     if hosts:
         pytest.fail(f"network attempts: {', '.join(hosts)}")
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Apps run as a user runs them, as subprocesses in `folder`, on the smoke recipe."""
-
-    folder: Path
-
-    def __call__(self, app: str, *overrides: str, check: bool = True, **options) -> subprocess.CompletedProcess:
-        """`python -m experiments.<app> experiment=smoke <overrides>`; check: a failure fails the test with its output."""
-        paths = [f"paths.artifacts={self.folder}/artifacts", f"paths.reports={self.folder}/reports"]
-        paths += [f"logger.folder={self.folder}", f"hydra.run.dir={self.folder}/outputs/{app}"]
-        paths += [f"hydra.sweep.dir={self.folder}/outputs/{app}-sweep"]
-        flags = [word for word in overrides if word == "-m"]  # argparse wants them before the overrides
-        changes = [word for word in overrides if word != "-m"]
-        command = [sys.executable, "-m", f"experiments.{app}", *flags, "experiment=smoke", *paths, *changes]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **options)
-        if check and result.returncode:
-            pytest.fail(f"{app} {overrides} exited {result.returncode}:\n{result.stdout}\n{result.stderr}")
-        return result
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.apps import ROOT
+
 PACKAGES = {"data", "translation", "weights", "diffusion", "evaluation"}
 LIBRARY = sorted((ROOT / "weightgen").rglob("*.py"))
-EVERYTHING = sorted([*LIBRARY, *(ROOT / "experiments").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+EVERYTHING = sorted([*LIBRARY, *(ROOT / "experiments").rglob("*.py"), *TESTS])
 
 
 def name(path: Path) -> str:
@@ -83,8 +85,9 @@ def test_no_stub_and_no_drawer(path):
     assert not any("utils" in part for part in path.relative_to(ROOT).parts)
 
 
-@pytest.mark.parametrize("path", [p for p in EVERYTHING if p not in LIBRARY], ids=name)
-def test_test_modules_have_names_of_their_own(path):
-    """pytest imports tests without packages: two files of one name would hide each other."""
-    if path.name.startswith("test_"):
-        assert sum(other.name == path.name for other in EVERYTHING) == 1
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_no_test_module_imports_another(path):
+    """What two of them share is in tests.helpers or a fixture, and is found by its name, not by an edited sys.path."""
+    parts = {part for module in imports(path) for part in module.split(".")}
+    assert not {part for part in parts if part.startswith("test_") or part == "conftest"}
+    assert "sys.path" not in {ast.unparse(node) for node in uses(path)}

@@ -2,16 +2,15 @@
 
 import importlib.util
 import inspect
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from tests.helpers.configs import CONF, composed
 from weightgen.choices import make, parameters
 from weightgen.data.concepts import CONCEPTS
 from weightgen.data.editors import EDITORS
@@ -38,17 +37,11 @@ TABLES = {
     "init": INITS,
     "metrics": FEATURES,
 }
-CONF = Path(__file__).resolve().parent.parent / "conf"
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
 LAUNCHERS = sorted(path.stem for path in (CONF / "hydra/launcher").glob("*.yaml"))
-
-
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", [*overrides])
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -134,8 +127,7 @@ def test_one_word_names_the_project_of_runs_and_report(logger: str) -> None:
 @pytest.mark.filterwarnings("ignore:\\s*.hydra/launcher:UserWarning")
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_composes_and_its_plugin_takes_its_options(launcher: str) -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", [f"hydra/launcher={launcher}", "experiment=smoke"], return_hydra_config=True)
+    cfg = composed(f"hydra/launcher={launcher}", "experiment=smoke", return_hydra_config=True)
     target = cfg.hydra.launcher._target_
     package = target.split(".")[1]
     if importlib.util.find_spec(f"hydra_plugins.{package}") is None:
@@ -146,8 +138,7 @@ def test_every_launcher_composes_and_its_plugin_takes_its_options(launcher: str)
 
 @pytest.mark.parametrize("recipe", [option for group, option in OPTIONS if group == "experiment"])
 def test_a_recipe_that_sweeps_names_an_app_and_options_that_there_are(recipe: str) -> None:
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("config", [f"experiment={recipe}"], return_hydra_config=True)
+    cfg = composed(f"experiment={recipe}", return_hydra_config=True)
     assert (CONF.parent / "experiments" / f"{cfg.sweep.app}.py").exists()
     swept = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
     parsed = OverridesParser.create().parse_overrides(swept)

@@ -3,9 +3,9 @@
 import sys
 
 import pytest
-from llm_server import serving
 from PIL import Image
 
+from tests.helpers.llm_server import serving
 from weightgen.data.concepts.llm import LlmConcepts
 from weightgen.data.editors.premade.dataset import PairDataset
 from weightgen.data.photos.decoding import decode_photo

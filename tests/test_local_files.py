@@ -1,8 +1,7 @@
 """What a user points at counts by content."""
 
-from test_configs import composed
-
 from experiments.pipeline.build import Pipeline
+from tests.helpers.configs import composed
 
 
 def test_a_local_model_enters_the_keys_by_content(tmp_path):

@@ -5,8 +5,8 @@ import time
 
 import pytest
 from huggingface_hub import constants
-from llm_server import serving
 
+from tests.helpers.llm_server import serving
 from weightgen import network
 from weightgen.network import require_network
 

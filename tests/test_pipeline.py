@@ -9,11 +9,12 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from test_configs import composed
 
-from experiments.command.app import CONF, explain
+from experiments.command.app import explain
 from experiments.pipeline.build import Pipeline
 from experiments.training.payloads import pair_tensors, training_pairs
+from tests.helpers.configs import CONF, composed
+from tests.helpers.keys import keys
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
 from weightgen.evaluation.comparisons import SUMMARY_COLUMNS
@@ -25,22 +26,6 @@ METHODS = {"pix2pix", "e2gan", "mean", "nearest", "generated", "trained"}
 
 def pipeline(*overrides: str) -> Pipeline:
     return Pipeline(composed("experiment=smoke", *overrides))
-
-
-def keys(p: Pipeline) -> dict[str, str]:
-    concept = p.test_concepts[0]
-    specs = {
-        "photos": p.photos,
-        "pairs": p.pairs(concept),
-        "base": p.base_spec,
-        "lora": p.lora(p.split("train")[0]),
-        "blocks": p.blocks,
-        "denoiser": p.denoiser,
-        "init": p.init("generated", concept, 0),
-        "finetune": p.finetune("generated", concept, 0),
-        "scratch": p.finetune("pix2pix", concept, 0),
-    }
-    return {name: spec.key for name, spec in specs.items()}
 
 
 ALL = {"photos", "pairs", "base", "lora", "blocks", "denoiser", "init", "finetune", "scratch"}
@@ -119,7 +104,7 @@ def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None
 
 def test_an_option_may_differ_from_base_to_base() -> None:
     chosen = {base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")}
-    assert chosen == OmegaConf.to_container(OmegaConf.load(CONF + "/init/few_steps.yaml").rate)
+    assert chosen == OmegaConf.to_container(OmegaConf.load(CONF / "init/few_steps.yaml").rate)
     assert len(set(chosen.values())) == 2
     given = pipeline("init=few_steps", "init.rate=0.5", "evidence.pairs=2").method("few_steps")
     assert (given["rate"], given["pairs"]) == (0.5, 2)

@@ -2,35 +2,13 @@ import math
 
 import pytest
 
+from tests.helpers.results import run
 from weightgen.errors import DataError
 from weightgen.evaluation.comparisons import SUMMARY_COLUMNS, gap_difference, summarize
 from weightgen.evaluation.curves import collect
 from weightgen.evaluation.results import read_table, write_table
 
 GROUP = ("paper", "unseen_factor")
-
-
-def run(method, concept, curve, seed=0, base="paper", split="unseen_factor", **changes):
-    """curve: [(step, seconds, fid)]; l1 is fid / 100."""
-    common = {"experiment": "demo", "prompt": concept, "feature_set": "efficientnet_lite0", "device": "cpu"}
-    return [
-        {
-            **common,
-            "base": base,
-            "split": split,
-            "method": method,
-            "concept": concept,
-            "seed": seed,
-            "step": step,
-            "train_seconds": seconds,
-            "fid": fid,
-            "kid": 0.0,
-            "l1": fid / 100,
-            "perceptual": math.nan,
-            **changes,
-        }
-        for step, seconds, fid in curve
-    ]
 
 
 def table(rows, **options):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Runs
 from PIL import Image
 from safetensors.numpy import load_file
+
+from tests.helpers.apps import ROOT, Runs, nothing_half_written, one_line_error
 
 
 def photos(folder: Path, count: int = 6, size: int = 48) -> Path:
@@ -28,20 +29,6 @@ def collect(tmp_path: Path, root: Path) -> subprocess.CompletedProcess:
     return Runs(tmp_path)(
         "collect_pairs", "photos=folder", f"photos.root={root}", "photos.train=4", "photos.test=4", check=False
     )
-
-
-def one_line_error(result: subprocess.CompletedProcess, *parts: str) -> None:
-    assert result.returncode in (1, 2), result.stdout + result.stderr
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in parts:
-        assert part in errors[0]
-
-
-def nothing_half_written(tmp_path: Path) -> None:
-    artifacts = tmp_path / "artifacts"
-    assert not [p for p in artifacts.glob("*/*") if p.is_dir() and p.name != ".partial"]
 
 
 def test_photos_of_any_mode_work(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench_cases import CPU, configured, fake, tiny
 
 import experiments.benchmarks.suite as bench
 from experiments.benchmarks.problem import Setting
@@ -13,6 +12,7 @@ from experiments.benchmarks.report import readme, verdict
 from experiments.benchmarks.runner import COLUMNS, Contest, Result, Side, Stopwatch, measure
 from experiments.pipeline.ranks import ranks
 from experiments.pipeline.runtime import Runtime
+from tests.helpers.bench import CPU, configured, fake, tiny
 from weightgen.errors import WeightgenError
 
 

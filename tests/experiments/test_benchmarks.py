@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench_cases import CPU, TINY, configured, tiny
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -16,6 +15,7 @@ from experiments.benchmarks.hand import OPTIONS, HandLoop
 from experiments.benchmarks.memory import peak_mb
 from experiments.benchmarks.problem import TEXT_DIM, Problem, Setting, _finished
 from experiments.benchmarks.runner import measure
+from tests.helpers.bench import CPU, TINY, configured, tiny
 from weightgen.errors import WeightgenError
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.fleet.members import FleetResult

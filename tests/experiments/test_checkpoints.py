@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-import ranks_cases as cases
 import torch
 
 from experiments.training.checkpoints import replace, resumable
+from tests.helpers import ranks as cases
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])

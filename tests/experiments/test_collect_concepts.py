@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Runs
-from llm_server import LlmServer, serving
-from test_apps import nothing_half_written, one_line_error
-from test_configs import composed
 
 from experiments.command.api_key import hide_api_key
 from experiments.pipeline.build import Pipeline
+from tests.helpers.apps import ROOT, Runs, nothing_half_written, one_line_error
+from tests.helpers.configs import composed
+from tests.helpers.llm_server import LlmServer, serving
 from weightgen.data.concepts.files import FileConcepts
 from weightgen.data.concepts.vocabulary import MEDIA, PALETTES
 from weightgen.errors import MissingArtifact

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from dashboard_cases import NASTY, known_comparison, result_rows, write_known
 
 from experiments.reports.comparison import read_comparison
 from experiments.reports.page.content import recipe_content
@@ -16,6 +15,7 @@ from experiments.reports.page.page import embedded, page
 from experiments.reports.page.stage_svg import duration, stage_svg
 from experiments.reports.stages import StageNode, stage_nodes
 from experiments.reports.weights import BINS, layer_histograms
+from tests.helpers.dashboard import NASTY, known_comparison, result_rows, write_known
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import DataError
 from weightgen.evaluation.results import read_numbers

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dashboard_cases import FIDS, NASTY, PROMPTS, write_known
 
 from experiments.reports.comparison import read_comparison
 from experiments.reports.page.content import recipe_content
@@ -15,6 +14,7 @@ from experiments.reports.page.images import data_uri
 from experiments.reports.page.page import page
 from experiments.reports.page.stage_svg import stage_svg
 from experiments.reports.stages import StageNode
+from tests.helpers.dashboard import FIDS, NASTY, PROMPTS, write_known
 from weightgen.evaluation.methods import label
 from weightgen.files import write_text
 

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from conftest import ROOT, Runs
 from safetensors.numpy import load_file
+
+from tests.helpers.apps import ROOT, Runs
 
 KILLER = """
 import os, signal, sys

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Runs
 from PIL import Image
-from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.options import plain
+from tests.helpers import tiny_pipelines
+from tests.helpers.apps import ROOT, Runs
+from tests.helpers.configs import composed
 from weightgen.errors import DataError, MissingModel
 
 KILLER = """
@@ -27,7 +28,7 @@ def hook(self, *args):
     if len(calls) == int(sys.argv[-1]):
         os.kill(os.getpid(), signal.SIGKILL)
 resumable._Saved.add = hook
-from test_configs import composed
+from tests.helpers.configs import composed
 from experiments.pipeline.build import Pipeline
 p = Pipeline(composed(*sys.argv[1:-1]))
 p.ensure(p.pairs(p.concepts[0]))
@@ -37,9 +38,6 @@ SMALL = ["photos.train=5", "photos.test=3", "photos.size=16", "strategy.workers=
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.append(str(ROOT / "tests" / "data" / "editors"))
-    import tiny_pipelines
-
     return tiny_pipelines.build("instruct_pix2pix", tmp_path_factory.mktemp("model"))
 
 
@@ -49,7 +47,7 @@ def test_kill_9_midway_and_again_gives_the_same_files_and_edits_no_photo_twice(t
     ours, theirs = (f"paths.artifacts={tmp_path / name}" for name in ("ours", "theirs"))
     script = tmp_path / "killer.py"
     script.write_text(KILLER)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     killed = subprocess.run(
         [sys.executable, script, *overrides, ours, "3"], cwd=ROOT, env=environment, capture_output=True
     )

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file
-from test_configs import composed
 
 from experiments.pipeline import lora_fleet
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.fleet_folders import FleetFolders
 from experiments.pipeline.stage import Inputs
 from experiments.stages.lora import publish
+from tests.helpers.apps import ROOT
+from tests.helpers.configs import composed
 from weightgen.artifacts import Spec, Store
 from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.fleet.training import FleetModule

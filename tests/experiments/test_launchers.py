@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, Runs
 
+from tests.helpers.apps import ROOT, Runs
 from weightgen.artifacts import FILES
 
 QUICK = ["logger=csv", "strategy.workers=1"]

@@ -8,21 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from wandb.util import get_core_path
 
-from experiments.command.app import CONF
 from experiments.pipeline.runtime import Runtime
 from experiments.training.csv_log import read
 from experiments.training.fit import tracked
+from tests.helpers.apps import ROOT
+from tests.helpers.configs import composed
 from weightgen.artifacts import Spec
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def runtime(folder: Path) -> Runtime:
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        return Runtime.of(compose("config", ["experiment=smoke", f"logger.folder={folder}"]))
+    return Runtime.of(composed("experiment=smoke", f"logger.folder={folder}"))
 
 
 def runs(folder: Path, key: str = "*") -> list[Path]:
@@ -43,12 +40,13 @@ def history(run: Path) -> str:
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_logging import runtime
+from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import tracked
 from weightgen.artifacts import Spec
+from tests.helpers.configs import composed
 folder = Path(sys.argv[1])
-with tracked(runtime(folder).named(Spec("base", 1, {}, label="base")), folder / "stage") as loggers:
+runtime = Runtime.of(composed("experiment=smoke", f"logger.folder={folder}"))
+with tracked(runtime.named(Spec("base", 1, {}, label="base")), folder / "stage") as loggers:
     for step in (10, 20, 30):
         for logger in loggers:
             logger.log_metrics({"loss": 1000.0 + step}, step=step)
@@ -61,7 +59,7 @@ def test_kill_9_loses_no_metrics_older_than_a_second_and_the_run_goes_on(tmp_pat
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, script, tmp_path, Path(__file__).parent]
+    command = [sys.executable, script, tmp_path]
     killed = subprocess.run(command, env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     metrics, spec = tmp_path / "stage" / "log" / "metrics.csv", Spec("base", 1, {}, label="base")

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,6 +18,7 @@ from experiments.options.check import BadOption, check
 from experiments.options.rules import number, several, whole
 from experiments.options.table import CONF, table
 from experiments.options.together import logged_in
+from tests.helpers.apps import ROOT
 
 WHOLE, SEEDS = "a whole number from", "a list [...] of 1 or more different values, each a whole number"
 WRONG = {

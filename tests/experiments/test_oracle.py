@@ -4,12 +4,12 @@ import shutil
 
 import pytest
 import torch
-from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
 from experiments.reports.runs import result_rows, run_specs
 from experiments.stages import denoiser
 from experiments.training.payloads import load_blocks, tensors, text_encoder
+from tests.helpers.configs import composed
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.evaluation.comparisons import summarize
 from weightgen.evaluation.curves import collect

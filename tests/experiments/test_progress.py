@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
@@ -21,6 +20,7 @@ from experiments.command.inventory import artifacts, prune
 from experiments.pipeline import progress
 from experiments.pipeline.plan import missing, plan
 from experiments.training.provenance import learning_rates, provenance
+from tests.helpers.apps import ROOT
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import MissingArtifact, WeightgenError
 

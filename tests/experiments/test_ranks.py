@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ranks_cases as cases
 import torch
 from joblib import Parallel, delayed
 from torch import nn
 
 from experiments.pipeline.ranks import Environment, Followed, group, rank, ranks, world
 from experiments.training.fit import fit, shared, tracked
+from tests.helpers import ranks as cases
 from weightgen.errors import WeightgenError
 
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Runs
 
+from tests.helpers.apps import Runs
 from weightgen.artifacts import FILES
 
 pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra ray: make test-ray")

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
 from experiments.sweeps import search
+from tests.helpers.configs import composed
 from weightgen.errors import WeightgenError
 
 SMOKE = ("experiment=smoke", "search=lora")

@@ -9,10 +9,10 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from test_configs import composed
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.shards import share
+from tests.helpers.configs import composed
 from weightgen.errors import WeightgenError
 
 

@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Runs
 from omegaconf import OmegaConf
 from safetensors.numpy import load_file
-from test_configs import CONF, composed
 
 from experiments.pipeline.build import Pipeline
 from experiments.pipeline.methods import all_methods
 from experiments.study import main
 from experiments.sweeps.studies import known_studies, listing, record
 from experiments.sweeps.study_report import gather, state
+from tests.helpers.apps import ROOT, Runs
+from tests.helpers.configs import CONF, composed
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import write_results
 from weightgen.translation.lora import LoraSpec

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from experiments.benchmarks.problem import Problem
-from experiments.command.app import CONF
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
+from tests.helpers.configs import composed
 from weightgen.translation.lora import lora_state
 
 
@@ -17,8 +16,7 @@ from weightgen.translation.lora import lora_state
 def test_channels_last_trains_the_same_and_leaves_contiguous_weights(tmp_path: Path) -> None:
     states, seen = [], []
     for wanted in (False, True):
-        with initialize_config_dir(version_base="1.3", config_dir=CONF):
-            cfg = compose("config", ["experiment=bench", f"strategy.channels_last={wanted}", "translator.width=8"])
+        cfg = composed("experiment=bench", f"strategy.channels_last={wanted}", "translator.width=8")
         work = Problem(cfg, 16)
         module = work.module(3)
         stem = module.generator.stem

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import wandb
-from dashboard_cases import known_comparison
 from omegaconf import OmegaConf
 
 from experiments.reports import wandb_report as report
 from experiments.reports.comparison import Built
 from experiments.reports.wandb_runs import curve_charts, log_files, publish_comparison, table, use
 from experiments.training.wandb_run import SECONDS
+from tests.helpers.dashboard import known_comparison
 from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 

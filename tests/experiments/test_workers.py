@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import ROOT
+from tests.helpers.apps import ROOT
 
 PARENT = """
 import sys, time

@@ -3,8 +3,8 @@
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_through_base import TRAINER, parts
 
+from tests.helpers.through_base import TRAINER, parts
 from weightgen.batches import Pairs, Texts, concept_batches
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError

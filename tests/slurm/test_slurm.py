@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 
+from tests.helpers.apps import ROOT
 from weightgen.artifacts import FILES
 
 pytestmark = pytest.mark.skipif("WEIGHTGEN_TEST_SLURM" not in os.environ, reason="make test-slurm")

@@ -6,8 +6,8 @@ import re
 
 import pytest
 import torch
-from llm_server import chat, serving
 
+from tests.helpers.llm_server import chat, serving
 from weightgen.data.concepts.collecting import ANSWERS
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.concepts.llm import LlmConcepts

@@ -5,11 +5,11 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import tiny_pipelines
 import torch
 from omegaconf import OmegaConf
-from test_configs import composed
 
+from tests.helpers import tiny_pipelines
+from tests.helpers.configs import composed
 from weightgen.choices import make
 from weightgen.data.editors import EDITORS
 from weightgen.data.editors.diffusion import models

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_configs import composed
-from test_pipeline import keys
 
 from experiments.pipeline.build import Pipeline
 from experiments.stages import photos as stage
+from tests.helpers.configs import composed
+from tests.helpers.keys import keys
 from weightgen.data.photos.subset import EveryPhoto, KMeansSubset, RandomSubset
 from weightgen.errors import DataError
 

@@ -1,15 +1,13 @@
 """A fleet trains its concepts as their solo runs would, whoever enters, leaves or diverges."""
 
 import copy
-import sys
 from functools import partial
 
 import pytest
 import torch
 
-# at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
-from fleet_cases import NAMES, TWENTY, assert_solo, base, data, discriminator, fleet, run, solo, trainer
-
+import tests.helpers.fleet as helpers
+from tests.helpers.fleet import NAMES, TWENTY, assert_solo, base, data, discriminator, fleet, run, solo, trainer
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.training import FleetSteps
 
@@ -29,15 +27,14 @@ def test_twenty_steps_equal_one_at_a_time(train, gan):
 
 def test_in_double_precision_it_is_the_same_after_long_training(monkeypatch):
     """Rounding grows chaotically with steps; in float64 it has no time to, and any other difference would show."""
-    here = sys.modules["fleet_cases"]
     for name in ("training", "fleet.training"):
         monkeypatch.setattr(f"weightgen.translation.{name}.to_signed", lambda x: x.double() / 127.5 - 1)
     doubled, single = copy.deepcopy(base()).double(), discriminator
-    monkeypatch.setattr(here, "base", lambda: doubled)
-    monkeypatch.setattr(here, "discriminator", lambda: single().double())
+    monkeypatch.setattr(helpers, "base", lambda: doubled)
+    monkeypatch.setattr(helpers, "discriminator", lambda: single().double())
     photos, targets, tokens, mask = data()
-    monkeypatch.setattr(here, "data", lambda: (photos, targets, tokens.double(), mask))
-    monkeypatch.setattr(here, "ADAM", partial(torch.optim.Adam, lr=5e-3, betas=(0.5, 0.999)))
+    monkeypatch.setattr(helpers, "data", lambda: (photos, targets, tokens.double(), mask))
+    monkeypatch.setattr(helpers, "ADAM", partial(torch.optim.Adam, lr=5e-3, betas=(0.5, 0.999)))
     steps = dict.fromkeys(NAMES, 60)
     module, results = fleet(steps, "ab")
     run(module)

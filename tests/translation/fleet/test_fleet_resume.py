@@ -8,9 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-# at 5 times this rate a solo run itself moves by 1e-2 in 20 steps when its base is perturbed by 1e-7
-from fleet_cases import ADAM, NAMES, TWENTY, assert_solo, base, discriminator, fleet, run, spec, trainer
-
+from tests.helpers.fleet import ADAM, NAMES, TWENTY, assert_solo, base, discriminator, fleet, run, spec, trainer
 from weightgen.errors import WeightgenError
 from weightgen.translation.fleet.batches import FleetBatches
 from weightgen.translation.fleet.discriminators import StackedDiscriminator

@@ -3,11 +3,10 @@
 import itertools
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.benchmarks.runner import Side
-from experiments.command.app import CONF
+from tests.helpers.configs import composed
 
 CPU = torch.device("cpu")
 TINY = [
@@ -29,8 +28,7 @@ TINY = [
 
 
 def configured(*overrides: str) -> DictConfig:
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        cfg = compose("config", ["experiment=bench", *(line for line in overrides if "{" not in line)])
+    cfg = composed("experiment=bench", *(line for line in overrides if "{" not in line))
     for line in overrides:
         if "{" in line:
             name, _, value = line.partition("=")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from experiments.command.app import CONF, quiet
+from experiments.command.app import quiet
 from experiments.pipeline.ranks import group, world
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
+from tests.helpers.configs import composed
 from weightgen.batches import Pairs, Texts, pair_batches
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
@@ -29,9 +29,7 @@ STEPS = 5
 
 
 def runtime(*overrides: str) -> Runtime:
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        options = ["experiment=smoke", "budget.checkpoint_every=2", "logger.every=1"]
-        return Runtime.of(compose("config", [*options, *overrides]))
+    return Runtime.of(composed("experiment=smoke", "budget.checkpoint_every=2", "logger.every=1", *overrides))
 
 
 class Seen(pl.Callback):

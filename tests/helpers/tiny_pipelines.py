@@ -1,6 +1,6 @@
 """Real diffusers pipelines of random weights, under 10 MB each, for tests and for trying an editor without a network:
 
-python tests/data/editors/tiny_pipelines.py instruct_pix2pix artifacts/tiny    # or img2img, ddim_inversion, flux2_klein
+python tests/helpers/tiny_pipelines.py instruct_pix2pix artifacts/tiny    # or img2img, ddim_inversion, flux2_klein
 """
 
 import gzip
