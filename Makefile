@@ -70,12 +70,12 @@ test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) ov
 	test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-ray/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
 	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -c .ci/constraints-ray.txt -e '.[ray]'
-	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/test_ray.py $(ARGS)
+	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/sweeps/test_ray.py $(ARGS)
 
 test-browser: setup ## the dashboard in a real headless Chromium, which is installed with apt-get where there is none
 	@($(FIND_CHROMIUM)) || { command -v apt-get >/dev/null || { echo "no Chromium and no apt-get: install Chromium or set WEIGHTGEN_CHROMIUM=<its path>" >&2; exit 1; }; \
 	  root=$$(test "$$(id -u)" = 0 || echo sudo); $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium; }
-	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/test_dashboard_browser.py $(ARGS)
+	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/reports/test_dashboard_browser.py $(ARGS)
 
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

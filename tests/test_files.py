@@ -82,7 +82,7 @@ def test_a_damaged_memory_is_begun_anew(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     files.write_text(tmp_path / "a.txt", "old")
 
-    def half():
+    def write_half():
         with files.replacing(tmp_path / "a.txt") as aside:
             aside.write_text("half")
             assert (aside.parent, aside.name[0], str(os.getpid()) in aside.name) == (tmp_path, ".", True)
@@ -90,7 +90,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        half()
+        write_half()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -100,13 +100,13 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         with files.replacing_folder(tmp_path / "deep" / "f") as aside:
             (aside / name).touch()
 
-    def half():
+    def write_half():
         with files.replacing_folder(tmp_path / "deep" / "f") as aside:
             (aside / "three").touch()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        half()
+        write_half()
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["deep", "deep/f", "deep/f/two"]
 
 
