@@ -8,7 +8,7 @@ import pytest
 from weightgen.choices import Choices, make, parameters
 from weightgen.errors import WeightgenError
 
-TABLE = Choices("thing", {"concept": "weightgen.data.concepts.concept:Concept", "plain": "test_choices:Child"})
+TABLE = Choices("thing", {"concept": "weightgen.data.concepts.concept:Concept", "plain": "tests.test_choices:Child"})
 
 
 class Parent:
@@ -33,7 +33,7 @@ def test_a_class_takes_what_it_hands_on_to_its_parents():
     assert parameters(Parent) == {"self", "size", "colour"}
 
 
-@pytest.mark.parametrize("name", ["other", "", None, 3, ["plain"], "test_choices:Child"], ids=str)
+@pytest.mark.parametrize("name", ["other", "", None, 3, ["plain"], "tests.test_choices:Child"], ids=str)
 def test_any_other_name_is_refused_with_those_there_are(name):
     with pytest.raises(WeightgenError, match=r"^thing=.*: choose concept, plain$"):
         make(TABLE, {"name": name})

@@ -18,12 +18,3 @@ def test_a_local_model_enters_the_keys_by_content(tmp_path):
     assert str(tmp_path) not in first[2]
     (tmp_path / "two.bin").write_bytes(b"weighty")
     assert keys("two.bin")[0] != first[0]
-
-
-def test_younger_photo_options_leave_older_keys_alone(tmp_path):
-    from experiments.pipeline.options import photo_options
-
-    node = composed("experiment=smoke", "photos=folder", f"photos.root={tmp_path}").photos
-    assert set(photo_options(node)) == {"name", "size", "train", "test", "test_fraction", "skip_bad", "seed"}
-    node.crop = "central"
-    assert photo_options(node)["crop"] == "central"

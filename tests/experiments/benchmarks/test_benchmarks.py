@@ -34,7 +34,7 @@ def test_the_peak_sees_memory_that_is_gone_again(monkeypatch: pytest.MonkeyPatch
 def test_the_plain_loop_computes_what_our_step_does(adversarial: bool) -> None:
     work = Problem(tiny(f"budget.lora.adversarial={adversarial}", "budget.lora.warmup_steps=2"), 16)
     module, batches = work.module(3), work.batches(1, 3)
-    loop = HandLoop(work, work.adapted(), work.discriminator(), CPU, rate=module.rate)
+    loop = HandLoop(work, work.adapted(), work.discriminator(), CPU, rate=module.schedule)
     for batch in batches:
         loop.step(batch)
     start = lora_parameters(work.adapted())
