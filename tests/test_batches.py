@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
-from weightgen.batches import Batches, Pairs, Texts, concept_batches, pair_batches
+from weightgen.batches import Batches, PairBatches, Pairs, Texts, concept_batches
 from weightgen.errors import WeightgenError
 
 PHOTOS, CONCEPTS = 5, 3
@@ -29,7 +29,7 @@ TEXT_CONCEPT = {0: 0, 1: 1, 2: 1, 3: 2}
 
 
 def batches(batch_size: int = 4, start: int = 0, **options) -> Batches:
-    drawn = pair_batches(Pairs(SOURCES, TARGETS), TEXTS, batch_size, **options)
+    drawn = PairBatches(Pairs(SOURCES, TARGETS), TEXTS, batch_size, **options)
     drawn.start = start
     return drawn
 
@@ -90,7 +90,7 @@ def value(images: torch.Tensor) -> list[int]:
 
 def test_each_epoch_visits_each_concepts_own_pairs_once():
     seen = []
-    for batch in islice(pair_batches(OWN_PAIRS, TEXTS, 4), 9):  # 36 pairs: 4 epochs
+    for batch in islice(PairBatches(OWN_PAIRS, TEXTS, 4), 9):  # 36 pairs: 4 epochs
         assert value(batch["target"]) == [v + 100 for v in value(batch["source"])]
         texts = batch["tokens"][:, 0, 0].int().tolist()
         assert [TEXT_CONCEPT[t] for t in texts] == [v // 10 for v in value(batch["source"])]
@@ -127,7 +127,7 @@ def test_the_same_photos_given_once_or_for_each_concept_make_the_same_batches(ki
     def make(sources) -> Batches:
         pairs = Pairs(sources, TARGETS)
         if kind == "pairs":
-            return pair_batches(pairs, TEXTS, 4, seed=3)
+            return PairBatches(pairs, TEXTS, 4, seed=3)
         return concept_batches(pairs, TEXTS, torch.zeros(3, 2, 2), 2, 4, seed=3)
 
     once, each = make(SOURCES), make([SOURCES] * 3)

@@ -79,7 +79,7 @@ class Store:
 
     def started(self, spec: Spec) -> bool:
         """Whether a build of `spec` was begun and is not finished: at work, or killed."""
-        return not self.has(spec) and self._partial(spec).is_dir()
+        return not self.has(spec) and self.partial(spec).is_dir()
 
     def require(self, spec: Spec) -> Path:
         """The finished artifact's folder.
@@ -106,7 +106,7 @@ class Store:
         the next try (names starting with "." are dropped at the end); it returns the metrics.json content.
         One process builds a key at a time, others wait and share.
         """
-        path, partial = self.path(spec), self._partial(spec)
+        path, partial = self.path(spec), self.partial(spec)
         if self.has(spec):
             return self.require(spec)
         with self._locked(spec):
@@ -145,11 +145,12 @@ class Store:
         while self._claims:
             self._claims.popitem()[1].release()
 
-    def _partial(self, spec: Spec) -> Path:
+    def partial(self, spec: Spec) -> Path:
+        """Where a build of `spec` keeps its work until it is finished."""
         return self.root / spec.stage / ".partial" / spec.key
 
     def _lock(self, spec: Spec) -> FileLock:
-        path = self._partial(spec).with_suffix(".lock")
+        path = self.partial(spec).with_suffix(".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
 

@@ -39,8 +39,11 @@ class Texts:
 
     def drawn(self, concepts: Sequence[int], noise: torch.Generator) -> Batch:
         """One text of each concept, any of its own: tokens (n, L, E), text_mask (n, L)."""
-        chosen = self.draw_rows(concepts, noise)
-        return {"tokens": self.tokens[chosen], "text_mask": self.mask[chosen]}
+        return self.taken(self.draw_rows(concepts, noise))
+
+    def taken(self, rows: Sequence[int]) -> Batch:
+        """tokens (n, L, E), text_mask (n, L) of these texts."""
+        return {"tokens": self.tokens[rows], "text_mask": self.mask[rows]}
 
     def draw_rows(self, concepts: Sequence[int], noise: torch.Generator) -> list[int]:
         """The number, below M, of one text of each concept."""
@@ -96,22 +99,28 @@ def text_noise(seed: int, step: int) -> torch.Generator:
     return stream(seed, "pairs/texts", step)
 
 
-def pair_batches(pairs: Pairs, texts: Texts, size: int, seed: int = 0, steps: int | None = None) -> Batches:
+class PairBatches(Batches):
     """Batches of `size` pairs; each epoch visits each pair of each concept once.
 
     A batch: source, target uint8 (B, 3, H, W); tokens (B, L, E); text_mask (B, L).
     """
-    counts = pairs.counts
-    ends = list(accumulate(counts))  # pair number -> concept: the first whose pairs end beyond it
-    order = Shuffled(ends[-1], size, seed)
 
-    def draw(step: int) -> Batch:
-        numbers = order(step)
-        concepts = [bisect_right(ends, number) for number in numbers]
-        photos = [number - ends[c] + counts[c] for c, number in zip(concepts, numbers, strict=True)]
-        return pairs.taken(concepts, photos) | texts.drawn(concepts, text_noise(seed, step))
+    def __init__(self, pairs: Pairs, texts: Texts, size: int, seed: int = 0, steps: int | None = None) -> None:
+        super().__init__(self.draw, steps)
+        self.pairs, self.texts, self.seed, self.counts = pairs, texts, seed, pairs.counts
+        self.ends = list(accumulate(self.counts))  # pair number -> concept: the first whose pairs end beyond it
+        self.order = Shuffled(self.ends[-1], size, seed)
 
-    return Batches(draw, steps)
+    def numbers(self, step: int) -> tuple[list[int], list[int], list[int]]:
+        """Of each of the batch's pairs: the concept, the number of its photo among that concept's, of its text among all."""
+        numbers = self.order(step)
+        concepts = [bisect_right(self.ends, number) for number in numbers]
+        photos = [number - self.ends[c] + self.counts[c] for c, number in zip(concepts, numbers, strict=True)]
+        return concepts, photos, self.texts.draw_rows(concepts, text_noise(self.seed, step))
+
+    def draw(self, step: int) -> Batch:
+        concepts, photos, texts = self.numbers(step)
+        return self.pairs.taken(concepts, photos) | self.texts.taken(texts)
 
 
 def concept_batches(

@@ -1,4 +1,4 @@
-"""Many concepts: worker processes and stacked fleets against Lightning runs one at a time; and how a zoo's cost grows."""
+"""Many concepts: worker processes and lanes against Lightning runs one at a time; and how a zoo's cost grows."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ def fleet(setting: Setting) -> Iterator[Contest]:
     """Concepts an hour, each trained `steps` steps from its making to its LoRA.
 
     The baseline trains `solo` concepts, whatever C is: one at a time, its concepts an hour do not depend on C. Ours
-    are, where there are several worker processes, those, one concept at a time each or a fleet each; and one fleet.
+    are, where there are several worker processes, those, one concept at a time each or lanes each; and lanes of one process.
     """
     options, workers = setting.cfg.bench.fleet, worker_count(setting)
     for size in setting.cfg.bench.sizes:
@@ -30,7 +30,7 @@ def fleet(setting: Setting) -> Iterator[Contest]:
             return Side(partial(clock, runs), options.solo)
 
         for concepts in options.concepts:
-            shares = {"": 1} | ({" stacked": -(-concepts // workers)} if concepts > workers else {})
+            shares = {"": 1} | ({" lanes": -(-concepts // workers)} if concepts > workers else {})
             for kind, share in shares.items() if workers > 1 else ():
                 pool = Workers(setting, size, min(workers, concepts), share)
                 yield Contest(
@@ -41,12 +41,12 @@ def fleet(setting: Setting) -> Iterator[Contest]:
                     options.target,
                     partial(pool.peak_mb, concepts, options.steps),
                 )
-            stacked = partial(work.train_fleet, range(concepts), options.steps, concepts)
+            lanes = partial(work.train_lanes, range(concepts), options.steps, concepts)
             yield Contest(
-                f"fleet stacked C={concepts} {end}",
+                f"fleet lanes C={concepts} {end}",
                 "concepts/h",
                 solo(setting.clock),
-                Side(partial(setting.clock, stacked), concepts),
+                Side(partial(setting.clock, lanes), concepts),
                 options.target if workers == 1 else None,  # it is the workers' to reach where there are some
             )
 
@@ -54,7 +54,7 @@ def fleet(setting: Setting) -> Iterator[Contest]:
 def zoo(setting: Setting) -> Iterator[Contest]:
     """Seconds a concept of zoos of several sizes against the smallest: 1 is linear, more is better than linear.
 
-    Zoos train in worker processes where there are several, else as a fleet.
+    Zoos train in worker processes where there are several, else on lanes.
     """
     options, workers = setting.cfg.bench.zoo, worker_count(setting)
     for size in setting.cfg.bench.sizes:
@@ -64,7 +64,7 @@ def zoo(setting: Setting) -> Iterator[Contest]:
             if workers > 1:
                 pool.train(concepts, options.steps)
             else:
-                work.train_fleet(range(concepts), options.steps, min(concepts, options.fleet))
+                work.train_lanes(range(concepts), options.steps, min(concepts, options.fleet))
 
         first, *others = options.concepts
         for concepts in others:
@@ -82,7 +82,7 @@ def worker_count(setting: Setting) -> int:
 class Workers:
     """Concepts in worker processes, as experiments.pipeline.build shares them out; the processes are kept between runs.
 
-    share: concepts of a task; a process trains several as a fleet.
+    share: concepts of a task; a process trains several on lanes.
     """
 
     def __init__(self, setting: Setting, size: int, workers: int, share: int = 1) -> None:
@@ -118,7 +118,7 @@ def _train_in_worker(
     prepare(OmegaConf.create(description).strategy.threads)
     work = problem(description, size)
     if len(concepts) > 1:
-        run = partial(work.train_fleet, concepts, steps, len(concepts))
+        run = partial(work.train_lanes, concepts, steps, len(concepts))
     else:
         run = partial(_one_by_one, work, concepts, steps)
     if measured:

@@ -53,7 +53,7 @@ class HandLoop:
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self, batch: Mapping[str, Tensor]) -> None:
-        """batch: as of `weightgen.batches.pair_batches`."""
+        """batch: as of `weightgen.batches.PairBatches`."""
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * self.rate(self.done)

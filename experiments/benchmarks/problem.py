@@ -15,12 +15,9 @@ from torch import Tensor, nn
 from experiments.benchmarks.runner import Stopwatch
 from experiments.pipeline.options import plain
 from experiments.training.payloads import seeded
-from weightgen.batches import Batches, Pairs, Texts, pair_batches
-from weightgen.errors import WeightgenError
+from weightgen.batches import Batches, PairBatches, Pairs, Texts
 from weightgen.rng import stream
-from weightgen.translation.fleet.batches import FleetBatches
-from weightgen.translation.fleet.members import FleetResult
-from weightgen.translation.fleet.training import FleetModule, FleetSteps
+from weightgen.translation.lane import Lane, Lanes
 from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
 from weightgen.translation.training import TranslatorModule
@@ -87,7 +84,7 @@ class Problem:
 
     def batches(self, concept: int, steps: int | None) -> Batches:
         pairs = Pairs(self.photos, [self.targets(concept)])
-        return pair_batches(pairs, self.texts(1), self.budget.batch_size, SEED, steps)
+        return PairBatches(pairs, self.texts(1), self.budget.batch_size, SEED, steps)
 
     def texts(self, concepts: int) -> Texts:
         """One text, which describes all concepts."""
@@ -98,20 +95,10 @@ class Problem:
         nets = self.adapted(), self.discriminator()
         return TranslatorModule(*nets, **self.optimizers(), **self.schedule(), max_steps=steps)
 
-    def fleet(self, concepts: Sequence[int], steps: int, size: int) -> FleetModule:
-        """The training of `concepts`, `size` of them at a time."""
-        targets = [self.targets(concept) for concept in concepts]
-        return FleetModule(
-            self.base,
-            LoraSpec(**plain(self.cfg.lora)),
-            {str(concept): steps for concept in concepts},
-            FleetBatches(self.photos, targets, self.texts(len(targets)), self.budget.batch_size, SEED),
-            on_leave=_finished,
-            size=size,
-            discriminator=self.discriminator(),
-            **self.optimizers(),
-            **self.schedule(),
-        )
+    def lane(self, concept: int, steps: int) -> Lane:
+        """The same training on buffers alone, as `fleet.size` above 1 runs it."""
+        device = "cuda" if self.cfg.strategy.trainer.accelerator == "gpu" else "cpu"
+        return Lane(self.module(steps), self.batches(concept, steps), device)
 
     def trainer(self) -> pl.Trainer:
         """The configured Trainer with neither logs nor checkpoints."""
@@ -124,18 +111,18 @@ class Problem:
             enable_model_summary=False,
         )
 
-    def train_fleet(self, concepts: Sequence[int], steps: int, size: int) -> None:
-        module = self.fleet(concepts, steps, size)
-        self.trainer().fit(module, FleetSteps(module))
+    def train_lanes(self, concepts: Sequence[int], steps: int, size: int) -> None:
+        """`size` concepts at a time, from their making to their LoRAs."""
+        for first in range(0, len(concepts), size):
+            made = [self.lane(concept, steps) for concept in concepts[first : first + size]]
+            lanes = Lanes(made[0].device)
+            for lane in made:
+                lanes.add(lane)
+            lanes.advance(steps)
 
     def train_alone(self, concept: int, steps: int) -> None:
         """One Lightning run from the base to a trained LoRA; data in memory, as for every side."""
         self.trainer().fit(self.module(steps), self.batches(concept, steps))
-
-
-def _finished(result: FleetResult) -> None:
-    if result.state is None:  # it left early, and the fleet would seem fast
-        raise WeightgenError(f"concept {result.name} of the bench diverged: lower budget.lora.optimizer.lr")
 
 
 @cache

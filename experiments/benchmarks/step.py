@@ -16,7 +16,7 @@ from experiments.benchmarks.runner import Contest, Side
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from weightgen.batches import Batches
-from weightgen.translation.fleet.training import FleetSteps
+from weightgen.translation.lane import Lanes
 from weightgen.translation.lora import merge_lora
 from weightgen.translation.training import FineTuneModule
 
@@ -55,6 +55,14 @@ def step(setting: Setting) -> Iterator[Contest]:
                 Side(partial(under_lightning, setting, make), options.steps),
                 options.target,
             )
+        hand, batches = HandLoop(work, work.adapted(), work.discriminator(), setting.device), work.batches(0, None)
+        yield Contest(
+            f"step LoRA on a lane {size} px against a plain loop",
+            "ms/step",
+            Side(partial(by_hand, setting, hand, batches, options.steps), options.steps),
+            Side(partial(on_a_lane, setting, work, options.steps), options.steps),
+            options.target,
+        )
 
 
 def _trainings(work: Problem, steps: int) -> Iterator[tuple[str, Nets, Make]]:
@@ -63,17 +71,12 @@ def _trainings(work: Problem, steps: int) -> Iterator[tuple[str, Nets, Make]]:
     def one() -> Training:
         return work.module(steps), work.batches(0, steps)
 
-    def fleet() -> Training:
-        module = work.fleet([0], steps, 1)
-        return module, FleetSteps(module)
-
     def finetune() -> Training:
         nets = merge_lora(work.adapted()), work.discriminator()
         module = FineTuneModule(*nets, **work.optimizers(), **work.schedule(), max_steps=steps)
         return module, work.batches(0, steps)
 
     yield "LoRA", (work.adapted(), work.discriminator()), one
-    yield "LoRA, fleet of 1,", (work.adapted(), work.discriminator()), fleet
     yield "fine-tune of all weights", (merge_lora(work.adapted()), work.discriminator()), finetune
 
 
@@ -103,6 +106,14 @@ def under_lightning(setting: Setting, make: Make) -> float:
         logger = CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)
         fit(Runtime.of(setting.cfg), module, batches, Path(folder), [logger], [clock], bar=False)
     return clock.seconds
+
+
+def on_a_lane(setting: Setting, work: Problem, steps: int) -> float:
+    """Seconds of `steps` steps after WARM that do not count; where there is CUDA, of a captured graph."""
+    lane, lanes = work.lane(0, steps + WARM), Lanes(setting.device)
+    lanes.add(lane)
+    lanes.advance(WARM)
+    return setting.clock(partial(lanes.advance, steps))
 
 
 def by_hand(setting: Setting, loop: HandLoop, batches: Batches, steps: int) -> float:

@@ -78,7 +78,7 @@ class Pipeline(StageGraph):
             for spec in part:
                 self.ensure(spec)
             return
-        from experiments.pipeline.lora_fleet import train_together
+        from experiments.pipeline.lora_lanes import train_together
 
         for spec in part:
             self._ensure_inputs(spec)
@@ -86,12 +86,10 @@ class Pipeline(StageGraph):
         train_together(self.store, part, self.runtime, row)
 
     def parts(self, level: Sequence[Spec]) -> list[list[Spec]]:
-        """What a process builds before it takes more: a spec, or where fleets train, a share of those alike."""
+        """What a process builds before it takes more: a spec, or where several train at once, a share of all."""
         if not level or not self._in_fleets(level[0].stage):
             return [[spec] for spec in level]
-        from experiments.pipeline.lora_fleet import shares
-
-        return shares(level, self.workers)
+        return [list(level[i :: self.workers]) for i in range(min(self.workers, len(level)))]
 
     def _in_fleets(self, stage: str) -> bool:
         """Whether one process trains several concepts of this stage at once."""

@@ -50,7 +50,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         seeded,
         train_sources,
     )
-    from weightgen.batches import Pairs, Texts, pair_batches
+    from weightgen.batches import PairBatches, Pairs, Texts
     from weightgen.data.representative import representative
     from weightgen.files import write_json
     from weightgen.slices import spread
@@ -69,7 +69,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     if (used := photos.chosen_rows(inputs)) is not None:
         sources, targets = sources[used], [target[used] for target in targets]
     texts = Texts(text.tokens, text.mask, [rows[i] for i in chosen])
-    batches = pair_batches(Pairs(sources, targets), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
+    batches = PairBatches(Pairs(sources, targets), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     description = {**config["translator"], "text_dim": text.tokens.shape[-1]}
     module = translator_module(seeded(seed, TRANSLATORS, description), config, budget["steps"])
     start = time.perf_counter()

@@ -58,7 +58,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         reference,
         training_pairs,
     )
-    from weightgen.batches import Pairs, Texts, pair_batches
+    from weightgen.batches import PairBatches, Pairs, Texts
     from weightgen.evaluation.callback import EvaluationCallback
     from weightgen.files import save_tensors, write_json
     from weightgen.translation.lora import lora_state
@@ -73,7 +73,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     elif (rows := photos.chosen_rows(inputs)) is not None:
         sources, edited = sources[rows], edited[rows]
     texts = Texts(text.tokens, text.mask, [[0]])
-    batches = pair_batches(Pairs(sources, [edited]), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
+    batches = PairBatches(Pairs(sources, [edited]), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     model, seconds = initial_model(config, inputs)
     module = FineTuneModule(
         model,

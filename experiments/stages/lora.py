@@ -13,10 +13,10 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
 if TYPE_CHECKING:
-    import torch
     from pytorch_lightning.loggers import Logger
 
-    from weightgen.translation.fleet.members import FleetResult
+    from weightgen.batches import PairBatches
+    from weightgen.translation.training import TranslatorModule
 
 DIVERGED = 1.5  # times the L1 that the base scores with LoRA at zero
 
@@ -37,41 +37,28 @@ def spec(options: Options, concept: Concept, inputs: Sequence[Spec]) -> Spec:
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """lora.safetensors; metrics.json says `diverged` where the weights must not be used (then there are none)."""
-    from experiments.training.fit import tracked
+    from experiments.training.fit import fit, tracked
 
     with tracked(runtime, folder) as loggers:
-        return publish(config, inputs, folder, runtime, loggers, train(config, inputs, folder, runtime, loggers))
+        module, batches = training(config, inputs)
+        start = time.perf_counter()
+        fit(runtime, module, batches, folder, loggers, bar=False)
+        return publish(config, inputs, folder, runtime, loggers, module, time.perf_counter() - start)
 
 
-def train(
-    config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime, loggers: Sequence["Logger"]
-) -> "FleetResult":
-    """One concept's LoRA by itself; experiments.pipeline.lora_fleet trains many, to the same weights."""
-    from experiments.training.fit import fit
+def training(config: Mapping[str, Any], inputs: Inputs) -> "tuple[TranslatorModule, PairBatches]":
+    """One concept's LoRA and what it learns from; experiments.pipeline.lora_lanes trains many of them at once."""
     from experiments.training.gan import translator_module
     from experiments.training.payloads import load_base, pair_tensors, read_text
-    from weightgen.batches import Pairs, Texts, pair_batches
-    from weightgen.translation.fleet.members import FleetResult
-    from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
+    from weightgen.batches import PairBatches, Pairs, Texts
+    from weightgen.translation.lora import LoraSpec, inject_lora
 
-    steps, pairs, text = config["steps"], inputs.one("pairs"), read_text(inputs.one("text"))
-    photos, targets = pair_tensors(pairs, inputs.maybe("photos"))
-    texts = Texts(text.tokens, text.mask, [list(range(len(text)))])
-    batches = pair_batches(
-        Pairs(photos["train"], [targets["train"]]),
-        texts,
-        config["budget"]["batch_size"],
-        seed=config["seed"],
-        steps=steps,
-    )
-    lora = LoraSpec(**config["lora"]).starting(pairs.config["prompt"])
-    module = translator_module(inject_lora(load_base(inputs.one("base")), lora), config, steps)
-    start = time.perf_counter()
-    fit(runtime, module, batches, folder, loggers, bar=False)
-    seconds = time.perf_counter() - start
-    state = lora_state(module.generator)
-    finite = all(bool(weight.isfinite().all()) for weight in state.values())
-    return FleetResult(pairs.config["prompt"], state if finite else None, steps, seconds)
+    steps, concept, text = config["steps"], inputs.one("pairs"), read_text(inputs.one("text"))
+    photos, targets = pair_tensors(concept, inputs.maybe("photos"))
+    pairs, texts = Pairs(photos["train"], [targets["train"]]), Texts(text.tokens, text.mask, [list(range(len(text)))])
+    batches = PairBatches(pairs, texts, config["budget"]["batch_size"], seed=config["seed"], steps=steps)
+    lora = LoraSpec(**config["lora"]).starting(concept.config["prompt"])
+    return translator_module(inject_lora(load_base(inputs.one("base")), lora), config, steps), batches
 
 
 def publish(
@@ -80,38 +67,39 @@ def publish(
     folder: Path,
     runtime: Runtime,
     loggers: Sequence["Logger"],
-    result: "FleetResult",
-    device: "torch.device | str" = "cpu",
+    module: "TranslatorModule",
+    seconds: float,
 ) -> dict[str, Any]:
     """Score and log a trained LoRA on the test photos and save it, unless it diverged; -> metrics.json's content.
 
-    device: where the photos are translated.
+    Photos are translated on the device where `module` lies.
     """
     from torch.nn.functional import l1_loss
 
     from experiments.training.fit import log_images, log_scores
     from experiments.training.payloads import image_metrics, load_base, pair_tensors, read_text, reference
     from weightgen.files import save_tensors
-    from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
+    from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
     from weightgen.translation.training import translate
 
     pairs, prompt = inputs.one("pairs"), read_text(inputs.one("text")).select([0])
     photos, targets = (side["test"] for side in pair_tensors(pairs, inputs.maybe("photos")))
     lora = LoraSpec(**config["lora"]).starting(pairs.config["prompt"])
-    model = inject_lora(load_base(inputs.one("base")), lora).to(device)
+    model = inject_lora(load_base(inputs.one("base")), lora).to(next(module.parameters()).device)
+    state, steps = lora_state(module.generator), config["steps"]
     zero = translate(model, photos, prompt.tokens, prompt.mask)
     l1_zero = float(l1_loss(zero.float(), targets.float())) / 255
-    record = {"l1_zero": l1_zero, "steps": result.steps, "seconds": result.seconds}
-    if result.state is None:
+    record = {"l1_zero": l1_zero, "steps": steps, "seconds": seconds}
+    if not all(bool(weight.isfinite().all()) for weight in state.values()):
         return {"diverged": True, **record}
-    outputs = translate(load_lora_state(model, result.state), photos, prompt.tokens, prompt.mask)
+    outputs = translate(load_lora_state(model, state), photos, prompt.tokens, prompt.mask)
     metrics = image_metrics(runtime.metrics)
     scores = metrics(outputs, reference(runtime.metrics, pairs))
-    log_scores(loggers, result.steps, scores, metrics.features.name)
-    log_images(loggers, result.steps, {"source": photos[:8], "target": targets[:8], "output": outputs[:8]})
+    log_scores(loggers, steps, scores, metrics.features.name)
+    log_images(loggers, steps, {"source": photos[:8], "target": targets[:8], "output": outputs[:8]})
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
-        save_tensors(folder / "lora.safetensors", result.state)
+        save_tensors(folder / "lora.safetensors", state)
     return {"l1": scores["l1"], "diverged": diverged, **record}
 
 

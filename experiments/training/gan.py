@@ -17,7 +17,7 @@ def new_discriminator(config: Mapping[str, Any]) -> nn.Module | None:
 
 
 def gan_options(budget: Mapping[str, Any]) -> dict[str, Any]:
-    """What TranslatorModule and FleetModule take of a budget alike."""
+    """What TranslatorModule and FineTuneModule take of a budget alike."""
     return {
         "discriminator_optimizer": optimizer(budget["discriminator_optimizer"]),
         "l1_weight": budget["l1_weight"],

@@ -31,7 +31,7 @@ def start_run(logger: Logging, recipe: str, job_type: str, **options: Any) -> wa
         dir=logger.folder,
         group=recipe,
         job_type=job_type,
-        reinit="create_new",  # a fleet's run goes on while its concepts' runs come and go
+        reinit="create_new",  # a comparison's run may be open beside a stage's
         settings=settings(),
         **options,
     )

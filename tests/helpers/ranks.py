@@ -13,7 +13,7 @@ from experiments.pipeline.ranks import group, world
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from tests.helpers.configs import composed
-from weightgen.batches import Pairs, Texts, pair_batches
+from weightgen.batches import PairBatches, Pairs, Texts
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
 from weightgen.diffusion.training import BlockDiffusionModule
@@ -75,7 +75,7 @@ def denoiser(given: Runtime, folder: Path, stop: int | None = None) -> tuple[dic
 def base(given: Runtime, folder: Path) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Weights of both nets and learning rates of adversarial training on two concepts."""
     images = (noise(3, 8, 3, 16, 16, seed=5).sigmoid() * 255).to(torch.uint8)
-    batches = pair_batches(Pairs(images[0], [images[1], images[2]]), texts(2), 4, seed=6, steps=STEPS)
+    batches = PairBatches(Pairs(images[0], [images[1], images[2]]), texts(2), 4, seed=6, steps=STEPS)
     torch.manual_seed(0)
     module = TranslatorModule(
         E2GANGenerator(width=8, text_dim=E),

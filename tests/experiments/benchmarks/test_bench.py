@@ -74,10 +74,10 @@ def test_every_family_writes_its_rows(tmp_path: Path) -> None:
     rows = read(tmp_path / "bench" / "bench.csv")
     assert list(rows[0]) == list(COLUMNS)
     assert [row["name"] for row in rows] == [
-        "fleet stacked C=2 1 steps 16 px [concepts/h]",
+        "fleet lanes C=2 1 steps 16 px [concepts/h]",
         "zoo N=2 against N=1 16 px [s/concept]",
         "step LoRA 16 px against a plain loop [ms/step]",
-        "step LoRA, fleet of 1, 16 px against a plain loop [ms/step]",
+        "step LoRA on a lane 16 px against a plain loop [ms/step]",
         "step fine-tune of all weights 16 px against a plain loop [ms/step]",
         "generation K=15 all blocks at once against one by one, block U-Net [s]",
         "generation K=15 one step against 2 [s]",

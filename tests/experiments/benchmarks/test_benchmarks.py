@@ -13,12 +13,11 @@ from experiments.benchmarks.fleet import Workers, fleet, worker_count
 from experiments.benchmarks.generation import block_by_block, generator
 from experiments.benchmarks.hand import OPTIONS, HandLoop
 from experiments.benchmarks.memory import peak_mb
-from experiments.benchmarks.problem import TEXT_DIM, Problem, Setting, _finished
+from experiments.benchmarks.problem import TEXT_DIM, Problem, Setting
 from experiments.benchmarks.runner import measure
 from tests.helpers.bench import CPU, TINY, configured, tiny
 from weightgen.errors import WeightgenError
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation.fleet.members import FleetResult
 from weightgen.translation.lora import LoraSpec, inject_lora, lora_parameters, merge_lora
 from weightgen.weights.blocks import BlockLayout
 
@@ -111,23 +110,18 @@ def test_worker_processes_share_the_concepts(tmp_path: Path) -> None:
     contests = list(fleet(setting))
     assert [(contest.title, contest.target) for contest in contests] == [
         ("fleet workers=2 C=2 1 steps 16 px [concepts/h]", 1.5),
-        ("fleet stacked C=2 1 steps 16 px [concepts/h]", None),
+        ("fleet lanes C=2 1 steps 16 px [concepts/h]", None),
         ("fleet workers=2 C=3 1 steps 16 px [concepts/h]", 1.5),
-        ("fleet workers=2 stacked C=3 1 steps 16 px [concepts/h]", 1.5),
-        ("fleet stacked C=3 1 steps 16 px [concepts/h]", None),
+        ("fleet workers=2 lanes C=3 1 steps 16 px [concepts/h]", 1.5),
+        ("fleet lanes C=3 1 steps 16 px [concepts/h]", None),
     ]
     row = measure(contests[3], 1, CPU, "").row
     assert row["peak_mb"] > 0
     assert row["ratio_median"] > 0
-    assert len(Workers(setting, 16, 2, share=2).train(3, 1)) == 2  # a fleet of two, and one alone
+    assert len(Workers(setting, 16, 2, share=2).train(3, 1)) == 2  # two on lanes, and one alone
     processes = [process for process, _ in Workers(setting, 16, 2).train(3, 1)]
     assert len(processes) == 3
     assert os.getpid() not in processes
-
-
-def test_a_concept_that_diverges_is_no_speed() -> None:
-    with pytest.raises(WeightgenError, match="diverged"):
-        _finished(FleetResult("red", None, 1, 0.0))
 
 
 @pytest.mark.parametrize(("recipe", "sizes"), [("bench", [64]), ("gpu", [128, 256])])

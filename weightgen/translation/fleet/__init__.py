@@ -1,1 +1,0 @@
-"""Many LoRAs of one base trained at once."""
