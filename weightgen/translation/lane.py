@@ -7,6 +7,7 @@ replayed, and lanes on several streams fill the device. On a CPU the same step i
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from weightgen.translation.training import TranslatorModule
 
 log = logging.getLogger(__name__)
 STREAMS = 8  # more were measured to gain nothing (16 lanes at 128 px on an H200)
-WARM = 2  # eager steps before a capture: libraries load, cuDNN plans
+WARM = 2  # eager steps before the first capture on a stream: libraries load, cuDNN plans
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -82,17 +83,20 @@ class Lane:
         loss.backward()
         self.optimizers[net].step()
 
-    def capture(self) -> None:
+    def capture(self, pool: Any, warm: int) -> None:
         """Make `launch` the replay of a CUDA graph, on the current stream, where it must be replayed. A step that cannot be
-        captured is called, after one warning."""
+        captured is called, after one warning.
+
+        pool: the graphs' memory, which lanes of one stream share, since a stream runs one at a time; warm: steps before.
+        """
         before = {name: value.clone() for name, value in self.state().items()}
-        for _ in range(min(WARM, self.steps)):
+        for _ in range(min(warm, self.steps)):
             self.counter.zero_()
             self.step()
         self.load_state(before)
         graph = torch.cuda.CUDAGraph()
         try:
-            graph.capture_begin(capture_error_mode="thread_local")
+            graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
                 self.step()
             finally:
@@ -157,6 +161,7 @@ class Lanes:
     def __init__(self, device: torch.device | str) -> None:
         cuda = torch.device(device).type == "cuda"
         self.streams = [torch.cuda.Stream(device) for _ in range(STREAMS)] if cuda else [None]
+        self.pools: dict[Any, Any] = {}  # of the streams that have captured
         self.stream_of: dict[Lane, torch.cuda.Stream | None] = {}
 
     def add(self, lane: Lane) -> None:
@@ -164,8 +169,9 @@ class Lanes:
         stream = min(self.streams, key=used.count)
         if stream is not None:
             torch.cuda.synchronize()  # what the lane is made of is there
+            warm = 0 if stream in self.pools else WARM
             with torch.cuda.stream(stream):
-                lane.capture()
+                lane.capture(self.pools.setdefault(stream, torch.cuda.graph_pool_handle()), warm)
         self.stream_of[lane] = stream
 
     def remove(self, lane: Lane) -> None:
