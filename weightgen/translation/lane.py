@@ -89,11 +89,11 @@ class Lane:
 
         pool: the graphs' memory, which lanes of one stream share, since a stream runs one at a time; warm: steps before.
         """
-        before = {name: value.clone() for name, value in self.state().items()}
-        for _ in range(min(warm, self.steps)):
-            self.counter.zero_()
-            self.step()
-        self.load_state(before)
+        if warm:
+            before = {name: value.clone() for name, value in self.state().items()}
+            for _ in range(min(warm, self.steps)):
+                self.step()
+            self.load_state(before)
         graph = torch.cuda.CUDAGraph()
         try:
             graph.capture_begin(pool, capture_error_mode="thread_local")
@@ -105,7 +105,6 @@ class Lane:
             log.warning("this training step cannot be captured (%s): it runs eagerly", str(error).splitlines()[0])
         else:
             self.launch = graph.replay
-        self.load_state(before)
 
     def advance(self, steps: int) -> None:
         """Train `steps` steps on, at most to the end; on CUDA they are under way when this returns."""
