@@ -18,6 +18,7 @@ from weightgen.inits.base import Init
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from weightgen.generation.through_base import ThroughBase
     from weightgen.inits.base import WeightSpace
     from weightgen.text.encoders import TextFeatures
     from weightgen.weights.blocks import BlockLayout
@@ -135,7 +136,7 @@ def weight_space(
     given, layout = {}, None
     if blocks := inputs.maybe("blocks"):
         zoo, layout, _ = load_blocks(blocks.folder)
-    zero, model, layout = lora_at_zero(config, inputs, layout)
+    zero, layout = lora_at_zero(config, inputs, layout)
     if "zoo" in needs:
         given |= {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, read_text(inputs.one("text")))}
     if "validation" in needs:
@@ -148,20 +149,30 @@ def weight_space(
         given["own"] = layout.to_blocks(trained_state(inputs.one("lora")))
     if "pairs" in needs:
         pairs = training_pairs(inputs.one("pairs"), inputs.maybe("photos"), config["seed"], config.get("pairs"))
-        given["evidence"] = Evidence(*pairs, model, layout, text)
+        through = given.get("guide") or through_base(config, inputs, layout)
+        given["evidence"] = Evidence(*pairs, through, text)
     return WeightSpace(zero, **given), layout
 
 
 def lora_at_zero(config: Mapping[str, Any], inputs: Inputs, layout: "BlockLayout | None") -> tuple:
-    """Blocks (K, D) of the base's LoRA as it is injected, the base with it, and the layout; None: one of its own."""
+    """Blocks (K, D) of the base's LoRA as it is injected, and the layout; None: one of its own."""
     from experiments.training.payloads import load_base
     from weightgen.translation.lora import LoraSpec, inject_lora, lora_state
     from weightgen.weights.blocks import BlockLayout
 
-    model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
-    state = lora_state(model)
+    state = lora_state(inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"])))
     layout = layout or BlockLayout({name: tuple(weight.shape) for name, weight in state.items()}, BLOCK)
-    return layout.to_blocks(state), model, layout
+    return layout.to_blocks(state), layout
+
+
+def through_base(config: Mapping[str, Any], inputs: Inputs, layout: "BlockLayout") -> "ThroughBase":
+    """The frozen base with LoRAs given as blocks; config: its LoRA."""
+    from experiments.training.payloads import load_base
+    from weightgen.generation.through_base import ThroughBase
+    from weightgen.translation.lora import LoraSpec
+    from weightgen.translation.stacked_lora import StackedLora
+
+    return ThroughBase(StackedLora(load_base(inputs.one("base")), LoraSpec(**config["lora"])), layout)
 
 
 def zoo_pooled(inputs: Inputs, zoo: "Zoo", text: "TextFeatures") -> "Tensor":

@@ -8,6 +8,7 @@ from torch.nn.functional import l1_loss
 
 from weightgen.errors import WeightgenError
 from weightgen.generation.pairs_loss import Evidence
+from weightgen.generation.through_base import ThroughBase
 from weightgen.inits.base import TextBaseInit, WeightSpace
 from weightgen.inits.generated import GeneratedFewStepsInit
 from weightgen.inits.pairs import FewStepsInit
@@ -15,6 +16,7 @@ from weightgen.inits.zoo import NearestKInit, NoisedNearestInit, PcaGaussianInit
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_parameters, lora_state
 from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.translation.stacked_lora import StackedLora
 from weightgen.translation.training import to_signed
 from weightgen.weights.blocks import BlockLayout
 
@@ -120,50 +122,52 @@ def evidence(train="ab", pairs=3, rule=1):
     layout = BlockLayout({name: tuple(w.shape) for name, w in lora_state(model).items()}, 64, rule)
     text = TextFeatures(torch.randn(1, 4, 6), torch.tensor([[True, True, True, False]]), torch.ones(1, 1))
     images = torch.randint(0, 256, (2, pairs, 3, 8, 8), dtype=torch.uint8)
-    return Evidence(images[0], images[1], model, layout, text)
+    lora = LoraSpec({"down": 1, "transformer": 1, "up": 2, "out": 1}, 4.0, train)
+    return Evidence(images[0], images[1], ThroughBase(StackedLora(base, lora), layout), text), model
 
 
-def plain_loss(seen):
+def plain_loss(seen, model):
     """L1 of the peft model with its own factors."""
     prompt = seen.text.tokens.expand(len(seen), -1, -1), seen.text.mask.expand(len(seen), -1)
-    return l1_loss(seen.model(to_signed(seen.source), *prompt), to_signed(seen.target))
+    return l1_loss(model(to_signed(seen.source), *prompt), to_signed(seen.target))
 
 
 @pytest.mark.parametrize(("train", "rule"), [("ab", 1), ("ab", 3), ("b", 2)])
 def test_evidence_gradient_is_autograds_on_the_peft_model(train, rule):
-    seen = evidence(train, rule=rule)
-    blocks = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
-    before = lora_state(seen.model)
+    seen, model = evidence(train, rule=rule)
+    layout = seen.through.layout
+    blocks = layout.valid() * 0.1 * torch.randn(layout.blocks, 64)
     with torch.no_grad():  # where inits are called
         loss, gradient = seen.loss_and_gradient(blocks)
-    assert all(torch.equal(before[name], weight) for name, weight in lora_state(seen.model).items())
-    load_lora_state(seen.model, seen.layout.from_blocks(blocks))
-    expected = plain_loss(seen)
-    parameters = lora_parameters(seen.model)
+    load_lora_state(model, layout.from_blocks(blocks))
+    expected = plain_loss(seen, model)
+    parameters = lora_parameters(model)
     gradients = torch.autograd.grad(expected, list(parameters.values()))
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(
-        gradient, seen.layout.to_blocks(dict(zip(parameters, gradients, strict=True))), rtol=1e-4, atol=1e-7
+        gradient, layout.to_blocks(dict(zip(parameters, gradients, strict=True))), rtol=1e-4, atol=1e-7
     )
-    assert bool((gradient[~seen.layout.valid()] == 0).all())
+    assert bool((gradient[~layout.valid()] == 0).all())
 
 
 def test_few_steps_are_adam_on_the_peft_models_own_factors():
-    seen = evidence(pairs=5)
-    zero = seen.layout.to_blocks(lora_state(seen.model))
+    seen, model = evidence(pairs=5)
+    layout = seen.through.layout
+    zero = layout.to_blocks(lora_state(model))
     init = FewStepsInit(steps=4, pairs=3, rate=0.02, betas=(0.5, 0.99))
     with torch.no_grad():
         blocks = init(WeightSpace(zero, evidence=seen), seen.text, noise())
     few = seen.first(3)
-    optimizer = torch.optim.Adam(lora_parameters(few.model).values(), 0.01, (0.5, 0.99))
-    start = float(plain_loss(few).detach())
+    optimizer = torch.optim.Adam(lora_parameters(model).values(), 0.01, (0.5, 0.99))
+    start = float(plain_loss(few, model).detach())
     for _ in range(4):
         optimizer.zero_grad()
-        loss = plain_loss(few)
+        loss = plain_loss(few, model)
         loss.backward()
         optimizer.param_groups[0]["lr"] = 0.02 * float(loss.detach())
         optimizer.step()
-    torch.testing.assert_close(blocks, few.layout.to_blocks(lora_state(few.model)), rtol=0, atol=1e-5)
+    # Adam divides by gradients near 0: rounding of the stacked path grows to 3e-5 where steps are .02
+    torch.testing.assert_close(blocks, layout.to_blocks(lora_state(model)), rtol=0, atol=1e-4)
     assert float(few.loss(blocks)) < start
     assert float((blocks - zero).abs().max()) > 0.02
 
@@ -179,8 +183,9 @@ class Answer:
 
 
 def test_steps_from_the_generated_set_are_adams_from_there():
-    seen = evidence(pairs=4)
-    generated = seen.layout.valid() * 0.1 * torch.randn(seen.layout.blocks, 64)
+    seen, _ = evidence(pairs=4)
+    layout = seen.through.layout
+    generated = layout.valid() * 0.1 * torch.randn(layout.blocks, 64)
     before = generated.clone()
     space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated))
     one = GeneratedFewStepsInit(steps=1, pairs=2, rate=0.02)(space, seen.text, noise())
@@ -192,16 +197,16 @@ def test_steps_from_the_generated_set_are_adams_from_there():
 
 
 def test_evidence_refuses_what_does_not_fit():
-    seen = evidence()
+    seen, _ = evidence()
     with pytest.raises(WeightgenError, match=r"4 pairs.*there are 3"):
         seen.first(4)
     with pytest.raises(WeightgenError, match="at least one pair"):
-        Evidence(seen.source[:0], seen.target[:0], seen.model, seen.layout, seen.text)
+        Evidence(seen.source[:0], seen.target[:0], seen.through, seen.text)
     with pytest.raises(WeightgenError, match="uint8"):
-        Evidence(seen.source.float(), seen.target, seen.model, seen.layout, seen.text)
-    other = BlockLayout({**seen.layout.shapes, "extra.A": (2, 2)}, 64)
+        Evidence(seen.source.float(), seen.target, seen.through, seen.text)
+    other = BlockLayout({**seen.through.layout.shapes, "extra.A": (2, 2)}, 64)
     with pytest.raises(WeightgenError, match=r"extra\.A"):
-        Evidence(seen.source, seen.target, seen.model, other, seen.text)
+        ThroughBase(seen.through.stacked, other)
 
 
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"pairs": 0}, {"rate": 0.0}])

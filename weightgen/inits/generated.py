@@ -62,7 +62,5 @@ class GuidedInit(Init):
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         evidence = space.evidence.first(self.pairs)
         start = space.generator(text, noise) if self.start == "generated" else space.zero[None]
-        batch = {"source": evidence.source[None], "target": evidence.target[None]}
-        batch |= {"tokens": text.tokens, "text_mask": text.mask}
-        *_, refined = space.guide.rounds(start, batch, self.pairs, self.rounds)
+        *_, refined = space.guide.rounds(start, evidence.batch, self.pairs, self.rounds)
         return refined[0]
