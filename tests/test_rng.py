@@ -39,7 +39,7 @@ def test_every_stream_has_a_name_of_its_own():
 def test_no_two_streams_of_the_project_coincide():
     literal = {name for name in names() if "{" not in name}
     weights = {
-        f"weights/{net}" for net in ("E2GANGenerator", "PatchDiscriminator", "JointTransformer", "GuidedRefiner")
+        f"weights/{net}" for net in ("translator/e2gan", "discriminator/patchgan", "denoiser/joint", "refiner/guided")
     }
     keys = [(seed, name, step) for name in sorted(literal | weights) for seed in (0, 1, 7) for step in (0, 1, 2, 899)]
     draws = {tuple(torch.rand(4, generator=stream(*key)).tolist()) for key in keys}

@@ -34,7 +34,13 @@ def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:
         path = FOLDER / f"{name}.yaml"
         if not path.exists():
             raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
-        scope = OmegaConf.create({"evidence": cfg.evidence, "init": OmegaConf.load(path)})
+        scope = OmegaConf.create(
+            {
+                "evidence": cfg.evidence,
+                "budget": {"guide": {"rounds": cfg.budget.guide.rounds}},
+                "init": OmegaConf.load(path),
+            }
+        )
         options = plain(scope)["init"]
     by_base = {key: value for key, value in options.items() if isinstance(value, dict)}
     return options | {key: value[cfg.base] for key, value in by_base.items()}

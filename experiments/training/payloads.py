@@ -102,8 +102,8 @@ def rows_of(concepts: Sequence[Mapping[str, Any]]) -> list[list[int]]:
 
 
 def seeded(seed: int, table: Choices, options: Mapping[str, Any], **more: Any) -> Any:
-    """A net of `table` whose random weights are a function of `seed` and of which class it is."""
-    with drawing_from(seed, f"weights/{table.find(options['name']).__name__}"):
+    """A net of `table` whose random weights are a function of `seed` and of its name in the table."""
+    with drawing_from(seed, f"weights/{table.slot}/{options['name']}"):
         return make(table, options, **more)
 
 
