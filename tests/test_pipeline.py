@@ -133,14 +133,17 @@ def test_the_pairs_of_a_new_concept_are_drawn_by_the_seed_each_once(smoke) -> No
     concept = p.test_concepts[0]
     given = p.artifact(p.pairs(concept)), p.artifact(p.photos)
     photos, targets = pair_tensors(*given)
-    draws = {seed: training_pairs(*given, seed, 5) for seed in (0, 1)}
+    draws = {seed: training_pairs(*given, None, seed, 5) for seed in (0, 1)}
     for source, target in draws.values():
         rows = [int((photos["train"] == image).flatten(1).all(1).nonzero()[0]) for image in source]
         assert len(set(rows)) == 5
         assert torch.equal(target, targets["train"][rows])  # still pairs
     assert not torch.equal(draws[0][0], draws[1][0])
+    among = torch.tensor([1, 4, 7])  # where the photos are a subset, pairs are drawn among those
+    source, _ = training_pairs(*given, among, 0, 2)
+    assert all(bool((photos["train"][among] == image).flatten(1).all(1).any()) for image in source)
     with pytest.raises(WeightgenError, match=r"pairs=10000.*photos\.train"):
-        training_pairs(*given, 0, 10_000)
+        training_pairs(*given, None, 0, 10_000)
 
 
 def _strings(value):

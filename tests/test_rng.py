@@ -12,7 +12,7 @@ from weightgen.rng import derived_seed, drawing_from, numpy_stream, stream
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(chain((ROOT / "weightgen").rglob("*.py"), (ROOT / "experiments").rglob("*.py")))
-FUNCTIONS = {"stream", "numpy_stream", "drawing_from", "derived_seed"}
+FUNCTIONS = {"stream", "numpy_stream", "drawing_from", "derived_seed", "reseed"}
 
 
 def names() -> list[str]:

@@ -34,11 +34,18 @@ def numpy_stream(seed: int, name: str, step: int = 0) -> "np.random.Generator":
     return np.random.default_rng(derived_seed(seed, name, step))
 
 
+def reseed(seed: int, name: str, step: int = 0) -> None:
+    """torch's global generators, which layers such as dropout draw from, are the stream from here on."""
+    import torch
+
+    torch.manual_seed(derived_seed(seed, name, step))
+
+
 @contextmanager
 def drawing_from(seed: int, name: str, step: int = 0) -> Iterator[None]:
     """Inside, torch's global CPU generator, from which new layers draw their weights, is the stream; then as before."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, name, step))
+        reseed(seed, name, step)
         yield

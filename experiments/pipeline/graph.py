@@ -214,7 +214,7 @@ class StageGraph:
                 "generator": lambda: [self.generator, *([] if "zoo" in kind.needs else [self.blocks])],
                 "guide": lambda: [self.guide],
                 "own": lambda: [self.lora(concept)],
-                "pairs": lambda: [self.pairs(concept), *self._shared],
+                "pairs": lambda: [self.pairs(concept), *self._shared, *self._subset],
             }
             inputs = [source for need, found in sources.items() if need in kind.needs for source in found()]
             prompt = self.other(concept, seed).prompt if kind.shuffled else concept.prompt

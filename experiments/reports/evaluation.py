@@ -12,12 +12,12 @@ from experiments.reports.export import export_generator
 from experiments.reports.gather import comparison_of
 from experiments.reports.images import contact_sheet
 from experiments.reports.markdown import report
-from experiments.reports.runs import finished_rows, pipelines_of
+from experiments.reports.runs import RUNS, finished_rows, pipelines_of, run_specs
 from experiments.reports.wandb_runs import publish_comparison
 from weightgen.evaluation.curves import mean
 from weightgen.evaluation.figures import curves_figure, novelty_figure
 from weightgen.evaluation.methods import OURS
-from weightgen.files import write_text
+from weightgen.files import write_json, write_text
 
 
 def run(cfg: DictConfig) -> dict[str, float | None]:
@@ -38,6 +38,7 @@ def evaluation(pipelines: Sequence[Pipeline]) -> Comparison:
         export_generator(pipeline, folder / "generator")
     comparison = comparison_of(pipelines, rows, folder)
     write_report(comparison, folder)
+    write_json(folder / RUNS, sorted({spec.key for pipeline in pipelines for spec in run_specs(pipeline)}))
     publish_comparison(comparison, cfg, folder)
     print_summary(comparison)
     print(f"tables, figures and images: {folder}/report.md", flush=True)

@@ -10,6 +10,8 @@ from experiments.sweeps.jobs import withdraw
 from weightgen.artifacts import Spec
 from weightgen.evaluation.methods import NO_BASE
 
+RUNS = "runs.json"  # in reports/<recipe>: keys of the runs that it is about
+
 
 def pipelines_of(cfg: DictConfig) -> list[Pipeline]:
     """One per base to report on."""

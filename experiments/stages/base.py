@@ -52,6 +52,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     from weightgen.batches import PairBatches, Pairs, Texts
     from weightgen.data.representative import representative
+    from weightgen.evaluation.curves import mean
     from weightgen.files import write_json
     from weightgen.slices import spread
     from weightgen.translation.nets import TRANSLATORS
@@ -84,7 +85,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
             scores.append(metrics(outputs, reference(runtime.metrics, concept)))
             panels = {f"{names[i]}/target": target[:8], f"{names[i]}/output": outputs[:8]}
             log_images(loggers, budget["steps"], panels)
-        means = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
+        means = {name: mean((score[name] for score in scores), name) for name in scores[0]}
         log_scores(loggers, budget["steps"], means, metrics.features.name)
     save_net(folder, "generator", description, module.generator.state_dict())
     if module.discriminator is not None:

@@ -67,11 +67,11 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     budget, seed = config["budget"], config["seed"]
     text, pairs, shared = read_text(inputs.one("text")), inputs.one("pairs"), inputs.maybe("photos")
     images, targets = pair_tensors(pairs, shared)
-    sources, edited = images["train"], targets["train"]
+    rows = photos.chosen_rows(inputs)
     if "pairs" in config:
-        sources, edited = training_pairs(pairs, shared, seed, config["pairs"])
-    elif (rows := photos.chosen_rows(inputs)) is not None:
-        sources, edited = sources[rows], edited[rows]
+        sources, edited = training_pairs(pairs, shared, rows, seed, config["pairs"])
+    else:
+        sources, edited = (side["train"] if rows is None else side["train"][rows] for side in (images, targets))
     texts = Texts(text.tokens, text.mask, [[0]])
     batches = PairBatches(Pairs(sources, [edited]), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     model, seconds = initial_model(config, inputs)

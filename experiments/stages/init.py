@@ -129,6 +129,7 @@ def weight_space(
     """What an init of these needs may look at, and how it cuts weights. text: of the prompt."""
     from experiments.stages.denoiser import block_generator
     from experiments.stages.guide import load_guide
+    from experiments.stages.photos import chosen_rows
     from experiments.training.payloads import load_blocks, read_text, tensors, training_pairs
     from weightgen.generation.pairs_loss import Evidence
     from weightgen.inits.base import WeightSpace
@@ -148,7 +149,9 @@ def weight_space(
     if "own" in needs:
         given["own"] = layout.to_blocks(trained_state(inputs.one("lora")))
     if "pairs" in needs:
-        pairs = training_pairs(inputs.one("pairs"), inputs.maybe("photos"), config["seed"], config.get("pairs"))
+        pairs = training_pairs(
+            inputs.one("pairs"), inputs.maybe("photos"), chosen_rows(inputs), config["seed"], config.get("pairs")
+        )
         through = given.get("guide") or through_base(config, inputs, layout)
         given["evidence"] = Evidence(*pairs, through, text)
     return WeightSpace(zero, **given), layout

@@ -19,6 +19,7 @@ from experiments.training.checkpoints import AfterStep, Checkpoints, resumable
 from experiments.training.csv_log import CsvLog
 from experiments.training.wandb_run import SECONDS, start_run
 from weightgen.errors import WeightgenError
+from weightgen.rng import reseed
 from weightgen.slices import Slices
 
 
@@ -36,6 +37,16 @@ class LossLogger(AfterStep):
         values |= {SECONDS: float(module.train_seconds)} if hasattr(module, "train_seconds") else {}
         for logger in trainer.loggers:
             logger.log_metrics({"step": step, **values}, step=step)
+
+
+class SeededDropout(pl.Callback):
+    """Dropout draws from a stream of (the artifact's key, step): results are functions of keys, and go on bit for bit."""
+
+    def __init__(self, key: str) -> None:
+        self.seed = int(key or "0", 16)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        reseed(self.seed, "training/dropout", index)
 
 
 class Progress(AfterStep):
@@ -78,6 +89,7 @@ def fit(
         max_epochs=1,
         logger=list(loggers),
         callbacks=[
+            *([SeededDropout(runtime.run.id if runtime.run else "")] if drops(module) else []),
             *callbacks,
             LossLogger(runtime.logger.every),
             *progress,
@@ -120,6 +132,11 @@ def shared(
         options |= {"strategy": instantiate(node), "devices": world(), "plugins": [Environment()]}
         options |= {"use_distributed_sampler": False}
     return options, slices
+
+
+def drops(module: nn.Module) -> bool:
+    """Whether its training draws dropout."""
+    return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
 
 
 @contextmanager

@@ -65,17 +65,21 @@ def train_sources(pairs: Sequence[Artifact], photos: Artifact | None) -> Tensor 
     return sources if has_own_photos(pairs) else sources[0]
 
 
-def training_pairs(pairs: Artifact, photos: Artifact | None, seed: int, wanted: int | None) -> tuple[Tensor, Tensor]:
+def training_pairs(
+    pairs: Artifact, photos: Artifact | None, rows: Tensor | None, seed: int, wanted: int | None
+) -> tuple[Tensor, Tensor]:
     """(source, target) uint8 (n, 3, S, S) of a new concept in the order that `seed` draws: the first `wanted`, or all.
 
-    Raises WeightgenError if there are fewer.
+    rows: of the photos to choose among; None: all. Raises WeightgenError if there are fewer.
     """
-    sources, targets = pair_tensors(pairs, photos)
-    have = len(sources["train"])
+    sources, targets = (side["train"] for side in pair_tensors(pairs, photos))
+    if rows is not None:
+        sources, targets = sources[rows], targets[rows]
+    have = len(sources)
     if wanted is not None and wanted > have:
         raise WeightgenError(f"pairs={wanted}: {pairs.config['prompt']!r} has {have}; lower it, or raise photos.train")
     order = torch.randperm(have, generator=stream(seed, "finetune/pairs"))[:wanted]
-    return sources["train"][order], targets["train"][order]
+    return sources[order], targets[order]
 
 
 def text_encoder(options: Mapping[str, Any]) -> TextEncoder:

@@ -14,13 +14,12 @@ from experiments.reports.gather import references
 from experiments.reports.page.content import recipe_content
 from experiments.reports.page.page import page
 from experiments.reports.page.stage_svg import stage_svg
-from experiments.reports.runs import base_of, pipelines_of, run_specs
+from experiments.reports.runs import RUNS, pipelines_of, run_specs
 from experiments.reports.wandb_report import connect, save_report
 from experiments.reports.wandb_runs import publish_comparison
 from weightgen.artifacts import Spec
 from weightgen.errors import DataError
-from weightgen.evaluation.results import read_results
-from weightgen.files import write_text
+from weightgen.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +52,9 @@ def run(cfg: DictConfig) -> None:
 
 
 def reports_match(specs: list[Spec], folder: Path) -> bool:
-    """Whether results.csv has exactly these runs: base, method, concept and seed."""
-    try:
-        rows = read_results(folder / "results.csv")
-    except DataError:
-        return False
-    wanted = set()
-    for spec in specs:
-        method, concept, seed = spec.subject
-        wanted.add((base_of(spec), method, concept.name, seed))
-    return {(row["base"], row["method"], row["concept"], row["seed"]) for row in rows} == wanted
+    """Whether the report in `folder` is of exactly these runs: names say too little, since a budget may have changed."""
+    path = folder / RUNS
+    return path.exists() and set(read_json(path)) == {spec.key for spec in specs}
 
 
 def other_recipes(reports: Path, own: Path) -> list[Comparison]:

@@ -13,12 +13,14 @@ from experiments.reports.page.dashboard import other_recipes, reports_match
 from experiments.reports.page.images import data_uri
 from experiments.reports.page.page import embedded, page
 from experiments.reports.page.stage_svg import duration, stage_svg
+from experiments.reports.runs import RUNS
 from experiments.reports.stages import StageNode, stage_nodes
 from experiments.reports.weights import BINS, layer_histograms
-from tests.helpers.dashboard import NASTY, known_comparison, result_rows, write_known
+from tests.helpers.dashboard import NASTY, known_comparison, write_known
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import DataError
 from weightgen.evaluation.results import read_numbers
+from weightgen.files import write_json
 
 
 def content_of(folder):
@@ -77,20 +79,14 @@ def test_what_was_written_comes_back(tmp_path):
 
 
 def test_reports_match_when_they_hold_the_very_runs(tmp_path):
-    folder = write_known(tmp_path)
+    def run(steps: int) -> Spec:
+        return Spec("finetune", 1, {"steps": steps})
 
-    def run(method, concept, base="representative"):
-        init = Spec("init", 1, {}, (Spec("base", 1, {"sees": base}),))
-        inputs = () if method == "pix2pix" else (init,)
-        return Spec("finetune", 1, {}, inputs, subject=(method, SimpleNamespace(name=concept), 0))
-
-    runs = dict.fromkeys((row["method"], row["concept"]) for row in result_rows())
-    specs = [run(*about) for about in runs]
-    assert reports_match(specs, folder)
-    assert not reports_match(specs[1:], folder)
-    assert not reports_match([*specs, run("mean", "fog-c")], folder)
-    assert not reports_match([*specs, run("e2gan", "fog-c", base="all")], folder)
-    assert not reports_match(specs, tmp_path / "absent")
+    write_json(tmp_path / RUNS, [run(1).key, run(2).key])
+    assert reports_match([run(2), run(1)], tmp_path)
+    assert not reports_match([run(1)], tmp_path)
+    assert not reports_match([run(1), run(3)], tmp_path)  # the same names under another budget
+    assert not reports_match([run(1), run(2)], tmp_path / "absent")
 
 
 def test_embedded_data_cannot_leave_its_script_and_comes_back_whole():

@@ -53,3 +53,10 @@ def test_dropout_acts_in_training_alone():
     assert not torch.equal(net(images), net(images))
     net.eval()
     assert torch.equal(net(images), net(images))
+
+
+def test_norms_and_dropout_stand_where_pix2pix_has_them():
+    net = UNetGenerator((4, 8, 8, 8, 8, 8), dropout=0.5)
+    assert [isinstance(layer[1], nn.BatchNorm2d) for layer in net.encoder] == [False, True, True, True, True, False]
+    dropped = [any(isinstance(part, nn.Dropout) and part.p == 0.5 for part in layer) for layer in net.decoder]
+    assert dropped == [True, True, True, False, False, False]

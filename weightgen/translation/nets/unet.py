@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+DROPPED = 3  # innermost decoder levels that have dropout
+
 
 class UNetGenerator(nn.Module):
     """(B, 3, H, W) in [-1, 1] -> same; H and W must divide by 2 ** len(widths).
 
-    widths: channels of each stride-2 encoder level, outermost first. The prompt is ignored: pix2pix
-    trains one net per concept.
+    widths: channels of each stride-2 encoder level, outermost first. dropout: of the three innermost decoder levels; the
+    outermost and the innermost encoder level have no norm (both as in section 6.1 of the pix2pix paper). The prompt is
+    ignored: pix2pix trains one net per concept.
     """
 
     def __init__(self, widths: list[int] | tuple[int, ...] = (24, 48, 96, 96, 96), dropout: float = 0.0) -> None:
@@ -17,12 +20,14 @@ class UNetGenerator(nn.Module):
         self.decoder = nn.ModuleList()
         channels = 3
         for level, width in enumerate(widths):
-            norm = nn.Identity() if level == 0 else nn.BatchNorm2d(width)
+            norm = nn.Identity() if level in (0, len(widths) - 1) else nn.BatchNorm2d(width)
             self.encoder.append(nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1), norm))
             channels = width
         for level in reversed(range(len(widths))):
             out = widths[level - 1] if level else 3
-            tail = [nn.BatchNorm2d(out), nn.Dropout(dropout)] if level else [nn.Tanh()]
+            tail: list[nn.Module] = [nn.BatchNorm2d(out)] if level else [nn.Tanh()]
+            if level and len(widths) - level <= DROPPED:
+                tail.append(nn.Dropout(dropout))
             self.decoder.append(nn.Sequential(nn.ConvTranspose2d(channels, out, 4, 2, 1), *tail))
             channels = 2 * out
         for module in self.modules():  # pix2pix initialises every weight from N(0, 0.02)
