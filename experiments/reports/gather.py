@@ -1,7 +1,7 @@
 """From finished runs to their Comparison: the one place where reports read the pipeline and its store."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,22 @@ from experiments.reports.runs import evaluations, run_specs
 from experiments.reports.stages import stage_nodes
 from experiments.stages.lora import summarise
 from experiments.training.payloads import load_blocks, tensors
+from weightgen.artifacts import Spec, Store
 from weightgen.data.concepts.concept import Concept
 from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.methods import OURS
 from weightgen.evaluation.novelty import novelty
 from weightgen.evaluation.results import Table
+from weightgen.files import read_json
 
 SHOWN_CONCEPTS = 8
+PARTS = {  # of what ours spends once -> its stages
+    "pairs": ("pairs",),
+    "base": ("base",),
+    "zoo": ("lora", "blocks"),
+    "denoiser": ("denoiser", "function"),
+    "guide": ("guide",),
+}
 
 
 def comparison_of(pipelines: Sequence[Pipeline], rows: Table, folder: Path) -> Comparison:
@@ -129,25 +138,37 @@ def _weight_error(weights: np.ndarray, own: np.ndarray | None, mean: np.ndarray)
     return float(np.square(weights - own).sum() / np.square(mean - own).sum())
 
 
-def stage_seconds(pipeline: Pipeline) -> dict[str, float]:
-    """What was spent once, before any new concept: seconds on this device, summed over processes."""
-    store, generator = pipeline.store, pipeline.generator
-    networks = {pipeline.denoiser, generator}  # one and the same without function-space training
-    guided = any("guide" in pipeline.init_class(method).needs for method in pipeline.methods)
-    return {
-        "pairs_seconds": sum(store.metrics(pipeline.pairs(c))["seconds"] for c in pipeline.split("train")),
-        "base_seconds": store.metrics(pipeline.base_spec)["seconds"],
-        "zoo_seconds": sum(store.metrics(lora)["seconds"] for lora in pipeline.blocks.inputs if lora.stage == "lora"),
-        "denoiser_seconds": sum(store.metrics(network)["seconds"] for network in networks),
-        "guide_seconds": store.metrics(pipeline.guide)["seconds"] if guided else 0.0,
-    }
+def spent_once(init: Spec, new: Container[Any], store: Store) -> dict[str, float]:
+    """Seconds, by stage, of everything that an initialisation is made from but for what is of a new concept (its pairs, its
+    own LoRA): the closure of its inputs in the graph. A base is charged the pairs that it learned from, which its builder
+    chose among its inputs. new: the subjects of new concepts' artifacts.
+    """
+    spent: dict[str, float] = {}
+    seen: set[Spec] = set()
+    waiting = list(init.inputs)
+    while waiting:
+        spec = waiting.pop()
+        if spec in seen or spec.subject in new:
+            continue
+        seen.add(spec)
+        spent[spec.stage] = spent.get(spec.stage, 0.0) + store.metrics(spec).get("seconds", 0.0)
+        used = {each["key"] for each in read_json(store.require(spec) / "inputs.json")}
+        waiting += [source for source in spec.inputs if source.stage != "pairs" or source.key in used]
+    return spent
+
+
+def spent_by(pipeline: Pipeline, method: str) -> dict[str, float]:
+    """`spent_once` of a method; nothing for one that starts from scratch."""
+    init = pipeline.init(method, pipeline.test_concepts[0], pipeline.cfg.seeds[0])
+    return spent_once(init, pipeline.test_concepts, pipeline.store) if init else {}
 
 
 def cost_rows(pipeline: Pipeline, races: Table) -> Table:
     """Break-even of `generated` against every rival, per split and target, in seconds to the same FID."""
     base = pipeline.cfg.base
     groups = sorted({(row["split"], row["target"]) for row in races if (row["base"], row["method"]) == (base, OURS)})
-    spent = stage_seconds(pipeline) if groups else {}
+    spent = spent_by(pipeline, OURS) if groups else {}
+    parts = {f"{part}_seconds": sum(spent.get(stage, 0.0) for stage in stages) for part, stages in PARTS.items()}
     table: Table = []
     for split, target in groups:
         chosen = {
@@ -155,12 +176,9 @@ def cost_rows(pipeline: Pipeline, races: Table) -> Table:
             for row in races
             if (row["base"], row["split"], row["target"]) == (base, split, target)
         }
-        fixed = {
-            method: sum(spent[f"{stage}_seconds"] for stage in pipeline.init_class(method).groundwork())
-            for method in chosen
-        }
+        fixed = {method: sum(spent_by(pipeline, method).values()) for method in chosen}
         head = {"base": base, "split": split, "target": target}
-        table += [head | row | spent for row in cost_table(OURS, fixed, chosen)]
+        table += [head | row | parts for row in cost_table(OURS, fixed, chosen)]
     return table
 
 

@@ -89,16 +89,6 @@ class Init:
         return not cls.from_scratch() and cls.needs != {"base"}
 
     @classmethod
-    def groundwork(cls) -> tuple[str, ...]:
-        """What was computed once, before any new concept: of "pairs", "base", "zoo", "denoiser", "guide"."""
-        if cls.from_scratch():
-            return ()
-        stages = ["pairs", "base"]
-        stages += ["zoo"] if cls.rests_on_zoo() else []
-        stages += ["denoiser"] if cls.needs & {"generator", "guide"} else []
-        return (*stages, *(["guide"] if "guide" in cls.needs else []))
-
-    @classmethod
     def schedule(cls) -> str:
         """Which of the fine-tuning schedules it trains on: scratch, ceiling (it has had its training) or lora."""
         return "scratch" if cls.from_scratch() else "ceiling" if "own" in cls.needs else "lora"
