@@ -40,9 +40,9 @@ def test_hub_photos_and_premade_data_sets_need_datasets(monkeypatch, tmp_path):
     missing(monkeypatch, "datasets")
     (tmp_path / "a.parquet").write_bytes(b"rows")
     with pytest.raises(MissingPackage, match=said("hub", "datasets")):
-        HubPhotos(16, 1, 1, root=tmp_path).load()
+        HubPhotos(16, 1, 1, 1, root=tmp_path).load()
     with pytest.raises(MissingPackage, match=said("hub", "datasets")):
-        HubPhotos(16, 1, 1, repo="someone/faces").load()
+        HubPhotos(16, 1, 1, 1, repo="someone/faces").load()
     columns = {"image": "a", "edited": "b", "prompt": "c"}
     with pytest.raises(MissingPackage, match=said("hub", "datasets")):
         PairDataset(str(tmp_path / "a.parquet"), columns).folder(tmp_path / "cache")

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
 
 from experiments.command.app import explain
 from experiments.pipeline.build import Pipeline
 from experiments.training.payloads import pair_tensors, training_pairs
-from tests.helpers.configs import CONF, composed
+from tests.helpers.configs import composed
 from tests.helpers.keys import keys
 from weightgen.artifacts import Spec
 from weightgen.errors import MissingArtifact, MissingModel, WeightgenError
@@ -74,15 +73,15 @@ def test_nothing_of_an_unseen_or_validation_concept_reaches_what_is_learned() ->
     assert prompts
     tuned = pipeline("budget.function.steps=1").generator
     assert tuned.stage == "function"
-    for learned in (p.base_spec, p.blocks, p.denoiser, tuned, p.guide, p.sibling("all").base_spec):
+    for learned in (p.base_spec, p.blocks, p.denoiser, tuned, p.guide, p.sibling("base", "all").base_spec):
         for spec in upstream(learned):
             if spec.subject is not None:
                 assert spec.subject.name in train, f"{spec.label} reaches {learned.stage}"
             assert not prompts & set(_strings(spec.config)), f"{spec.label} holds a held-out prompt"
 
 
-@pytest.mark.parametrize("method", ["ridge", "mlp"])
-def test_a_regression_sees_train_concepts_and_validation_concepts_alone(method: str) -> None:
+@pytest.mark.parametrize("method", ["ridge", "mlp", "nearest_k", "few_steps", "generated_few_steps"])
+def test_what_is_tuned_sees_train_concepts_and_validation_concepts_alone(method: str) -> None:
     p = pipeline()
     fitted = p.fitted(method)
     known = {concept.name for concept in p.split("train", "validation")}
@@ -93,7 +92,7 @@ def test_a_regression_sees_train_concepts_and_validation_concepts_alone(method: 
     assert not unseen & {text for spec in upstream(fitted) for text in _strings(spec.config)}
 
 
-def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None:
+def test_an_init_sees_its_own_concept_as_text_alone_except_its_own_lora() -> None:
     p = pipeline()
     concept = p.test_concepts[0]
     for method in METHODS - {"pix2pix"}:
@@ -102,13 +101,27 @@ def test_an_init_sees_its_own_concept_as_text_alone_except_the_ceiling() -> None
         assert touches_own == (method == "trained"), method
 
 
-def test_an_option_may_differ_from_base_to_base() -> None:
-    chosen = {base: pipeline(f"base={base}").method("few_steps")["rate"] for base in ("representative", "all")}
-    assert chosen == OmegaConf.to_container(OmegaConf.load(CONF / "init/few_steps.yaml").rate)
-    assert len(set(chosen.values())) == 2
-    given = pipeline("init=few_steps", "init.rate=0.5", "evidence.pairs=2").method("few_steps")
-    assert (given["rate"], given["pairs"]) == (0.5, 2)
+def test_options_of_a_method_hold_where_it_is_named() -> None:
+    given = pipeline("init=few_steps", "init.rates=[0.5]", "evidence.pairs=2").method("few_steps")
+    assert (given["rates"], given["pairs"]) == ([0.5], 2)
     assert pipeline("evidence.pairs=2").method("guided")["pairs"] == 2
+
+
+def test_text_to_weights_has_a_network_of_its_own_beside_the_generator() -> None:
+    p = pipeline("budget.function.steps=1")
+    own, ours = (p.init(name, p.test_concepts[0], 0).upstream("function") for name in ("text_to_weights", "generated"))
+    assert own != ours
+    assert own.config | {"prediction": "sample"} == ours.config
+    denoisers = [spec.upstream("denoiser") for spec in (own, ours)]
+    assert [spec.config["prediction"] for spec in denoisers] == ["direct", "sample"]
+    assert denoisers[0].upstream("blocks") == denoisers[1].upstream("blocks")
+
+
+def test_a_denoiser_that_is_watched_reads_validation_concepts_and_no_other_does() -> None:
+    plain, watched = pipeline().denoiser, pipeline("budget.denoiser.validate_every=2").denoiser
+    assert "validation" not in plain.config
+    assert {spec.subject.split for spec in watched.inputs if spec.stage == "lora"} == {"validation"}
+    assert {spec.subject.split for spec in upstream(watched) if spec.subject is not None} == {"train", "validation"}
 
 
 def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -> None:
@@ -119,7 +132,7 @@ def test_few_pairs_change_what_is_fine_tuned_and_initialised_from_them_alone() -
         for method in [*every.methods, "few_steps"]
         if every.finetune(method, concept, 0).key != few.finetune(method, concept, 0).key
     }
-    assert changed == {"pix2pix", "e2gan", "mean", "nearest", "generated", "few_steps"}  # not the ceiling
+    assert changed == {"pix2pix", "e2gan", "mean", "nearest", "generated", "few_steps"}  # not trained
     all_of_them = pipeline(f"pairs={every.cfg.photos.train}")
     assert all_of_them.finetune("few_steps", concept, 0).key == every.finetune("few_steps", concept, 0).key
     for method, same in (("generated", True), ("few_steps", False), ("guided", False)):

@@ -14,7 +14,7 @@ from experiments.benchmarks.problem import Setting
 from experiments.benchmarks.report import figure, save, show
 from experiments.benchmarks.runner import Result, measure
 from experiments.benchmarks.step import lean, step
-from experiments.reports.runs import device_name
+from experiments.pipeline.runtime import Runtime
 from weightgen.errors import WeightgenError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def run(cfg: DictConfig, command: str) -> list[Result]:
         setting = Setting(cfg, Path(scratch))
         contests = (contest for name in chosen for contest in FAMILIES[name](setting))
         for contest in tqdm(contests, desc="bench", unit=" rows", disable=None, leave=False):
-            results.append(measure(contest, cfg.bench.pairs, setting.device, device_name(cfg)))
+            results.append(measure(contest, cfg.bench.pairs, setting.device, Runtime.of(cfg).machine()["device"]))
             save(folder, cfg, command, results)
             if results[-1].note:
                 log.warning("%s was not measured: %s", contest.title, results[-1].note)
@@ -42,5 +42,5 @@ def run(cfg: DictConfig, command: str) -> list[Result]:
 def bench(cfg: DictConfig, command: str) -> None:
     """Measures, then prints the table and where it lies."""
     results = run(cfg, command)
-    show(results, f"{device_name(cfg)}: ratios above 1 are wins")
+    show(results, f"{Runtime.of(cfg).machine()['device']}: ratios above 1 are wins")
     print(f"table: {cfg.bench.folder}/bench.csv, with README.md and ratios.png", flush=True)

@@ -19,6 +19,7 @@ from experiments.options.rules import (
 )
 
 SPLITS = ("train", "validation", "unseen_combination", "unseen_factor")
+PART = number(above=0, below=1)
 SHARES = mapping(SHARE, *SPLITS)
 
 CONCEPTS = {
@@ -51,10 +52,12 @@ CONCEPTS = {
 PHOTOS = {
     "size": whole(16, 4096),
     "train": MANY,
+    "validation": whole(2, 1_000_000),
     "test": whole(2, 1_000_000),  # the spread of one photo's features is unknown
     "seed": SEED,
     "root": optional(TEXT),
-    "test_fraction": number(above=0, below=1),
+    "test_fraction": PART,
+    "validation_fraction": PART,
     "skip_bad": FLAG,
     "crop": choice("random", "central", "face_agnostic"),
     "min_scale": number(above=0, high=1),
@@ -100,10 +103,12 @@ EDITOR = {
     "dataset.config": optional(TEXT),
     "dataset.revision": optional(TEXT),
     "dataset.limit": COUNT,
-    "dataset.min_pairs": whole(4),
+    "dataset.min_pairs": whole(6),
     "train": MANY,
+    "validation": whole(2, 1_000_000),
     "test": whole(2, 1_000_000),
-    "test_fraction": number(above=0, below=1),
+    "test_fraction": PART,
+    "validation_fraction": PART,
     "splits": SHARES,
     "concepts_csv": optional(TEXT),
     "layout": choice("auto", "ab", "folders"),

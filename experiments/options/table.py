@@ -47,6 +47,7 @@ ROOT = {
     "bases": several(BASE),
     "zoo": optional(whole(2)),
     "pairs": optional(COUNT),
+    "scored": choice("test", "validation"),
     "evidence.pairs": COUNT,
     "build_missing": FLAG,
     "plan": FLAG,
@@ -65,6 +66,7 @@ STRATEGY = {
     "parallel.*": optional(Rule("a Lightning strategy (_target_: ...)", lambda value: isinstance(value, dict))),
     "workers": whole(0),
     "threads": whole(1, 1024),
+    "clock": choice("wall", "cpu"),
     "fleet": COUNT,
     "channels_last": FLAG,
 }

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Options = dict[str, Any]
-KINDS = ("lora", "ceiling", "scratch")  # of fine-tuning
+KINDS = ("lora", "own", "scratch")  # of fine-tuning
 
 
 def disagreements(options: Options) -> Iterator[str]:
@@ -28,6 +28,10 @@ def _methods(options: Options) -> set[str]:
 
 
 def _data(options: Options) -> Iterator[str]:
+    for where in ("photos", "editor"):
+        test, validation = (options[where].get(f"{part}_fraction", 0) for part in ("test", "validation"))
+        if test + validation >= 1:
+            yield f"{where}.test_fraction={test}, {where}.validation_fraction={validation}: take less than 1 together"
     photos, pairs, shown = options["photos"]["train"], options["pairs"], options["evidence"]["pairs"]
     if pairs is not None and pairs > photos and not _premade(options):
         yield f"pairs={pairs}: a new concept has at most photos.train={photos} pairs"
@@ -61,6 +65,8 @@ def _nets(options: Options) -> Iterator[str]:
         yield f"photos.size={size}: pix2pix_zero_distilled takes a multiple of {deepest}; shorten distilled.widths"
     if options["lora"]["seeds"] == "own" and options["lora"]["train"] == "b":
         yield "lora.seeds=own: only where both factors train, lora.train=ab"
+    if options["budget"]["denoiser"]["blocks"] and denoiser["name"] == "joint":
+        yield "budget.denoiser.blocks: single blocks are for a denoiser that sees each alone, denoiser=unet1d"
     if denoiser["width"] % denoiser["heads"]:
         yield f"denoiser.width={denoiser['width']}: takes a multiple of denoiser.heads={denoiser['heads']}"
     unit = denoiser.get("patch", 1) * 2 ** (denoiser.get("levels", 1) - 1)
@@ -74,13 +80,17 @@ def _nets(options: Options) -> Iterator[str]:
 def _schedules(options: Options) -> Iterator[str]:
     for kind in KINDS:
         schedule = options["budget"]["finetune"][kind]
-        if late := [point for point in schedule["points"] if point > schedule["steps"]]:
+        given = [] if isinstance(schedule["points"], int) else schedule["points"]
+        if late := [point for point in given if point > schedule["steps"]]:
             where = f"budget.finetune.{kind}"
             yield f"{where}.points={schedule['points']}: {late[0]} is beyond {where}.steps={schedule['steps']}"
 
 
 def _machine(options: Options) -> Iterator[str]:
-    trainer = options["strategy"]["trainer"]
+    trainer, threads = options["strategy"]["trainer"], options["strategy"]["threads"]
+    if options["budget"]["finetune"]["clock"] == "cpu" and (trainer["accelerator"] == "gpu" or threads > 1):
+        what = "a GPU" if trainer["accelerator"] == "gpu" else f"strategy.threads={threads}"
+        yield f"budget.finetune.clock=cpu: CPU time says nothing of {what}, add budget.finetune.clock=wall"
     if trainer["accelerator"] == "cpu" and trainer["precision"] in ("16-mixed", "16-true"):
         yield (
             f"strategy.trainer.precision={trainer['precision']}: a CPU takes 32-true or bf16-mixed; 16-mixed wants a GPU "

@@ -11,7 +11,6 @@ from experiments.options.rules import (
     Rule,
     choice,
     either,
-    mapping,
     number,
     several,
     whole,
@@ -38,7 +37,9 @@ DENOISER = {"width": MANY, "layers": COUNT, "levels": whole(1, 8), "heads": COUN
 INIT = {
     "steps": COUNT,
     "pairs": COUNT,
-    "rate": either(RATE, mapping(RATE, "representative", "all")),
+    "rates": several(RATE),
+    "starts": whole(1, 1000),
+    "look": COUNT,
     "betas": Rule(
         "two numbers from 0 to below 1", lambda v: isinstance(v, list) and len(v) == 2 and all(map(EMA.fits, v))
     ),
@@ -50,8 +51,8 @@ INIT = {
     "components": COUNT,
     "lr": RATE,
     "weight_decay": number(low=0),
-    "k": COUNT,
-    "temperature": RATE,
+    "ks": several(COUNT),
+    "temperatures": several(RATE),
     "scale": number(low=0),
     "penalties": several(RATE),
 }
@@ -70,7 +71,7 @@ TRAINING = {
     "discriminator_optimizer.lr": RATE,
     "discriminator_optimizer.betas": INIT["betas"],
 }
-SCHEDULE = {"steps": whole(0), "points": several(COUNT, least=0)}
+SCHEDULE = {"steps": whole(0), "points": either(whole(3), several(COUNT, least=0))}
 
 
 def under(prefix: str, *tables: dict[str, Rule]) -> dict[str, Rule]:
@@ -80,9 +81,16 @@ def under(prefix: str, *tables: dict[str, Rule]) -> dict[str, Rule]:
 
 BUDGET = {
     **under("base", TRAINING, {"concepts": COUNT}),
-    **under("lora", TRAINING, {"steps_ceiling": COUNT}),
+    **under("lora", TRAINING, {"steps_own": COUNT}),
     **under(
-        "denoiser", TRAINING, {"prediction": choice("sample", "v_prediction"), "concepts": COUNT, "blocks": whole(0)}
+        "denoiser",
+        TRAINING,
+        {
+            "prediction": choice("sample", "v_prediction", "direct"),
+            "concepts": COUNT,
+            "blocks": whole(0),
+            "validate_every": whole(0),
+        },
     ),
     **under("denoiser", {"terminal_fraction": SHARE}),
     **under("function", TRAINING, {"steps": whole(0), "start": choice("denoiser", "fresh"), "concepts": COUNT}),

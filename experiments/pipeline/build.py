@@ -29,7 +29,7 @@ class Pipeline(StageGraph):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
-        self.store = Store(cfg.paths.artifacts, provenance)
+        self.store = Store(cfg.paths.artifacts, lambda: provenance() | self.runtime.machine())
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.pipeline.concept_lists import ConceptLists
 from experiments.pipeline.methods import all_methods, method_options
-from experiments.pipeline.options import Options
 from experiments.pipeline.stage import Stage
 from experiments.stages import (
     base,
@@ -24,8 +24,6 @@ from experiments.stages import (
     text,
 )
 from weightgen.artifacts import Spec
-from weightgen.choices import make
-from weightgen.data.concepts import CONCEPTS
 from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
 from weightgen.inits.base import Init
@@ -51,62 +49,18 @@ STAGES: dict[str, Stage] = {  # in an order in which they can be built
 }
 
 
-class StageGraph:
+class StageGraph(ConceptLists):
     """Specs of a configuration. Two configurations with one key for a stage share its artifact."""
 
     def __init__(self, cfg: DictConfig) -> None:
-        self.cfg, self.options = cfg, Options(cfg)
+        super().__init__(cfg)
         self._specs: dict[tuple, Spec | None] = {}
-        self._siblings: dict[str, Self] = {}
+        self._siblings: dict[tuple[str, Any], Self] = {}
 
     def _once(self, identity: tuple, make_spec: Callable[[], Spec | None]) -> Spec | None:
         if identity not in self._specs:
             self._specs[identity] = make_spec()
         return self._specs[identity]
-
-    @cached_property
-    def source(self) -> Any:
-        """Where concepts come from; one with `collect` is asked once, and its list is an artifact."""
-        return make(CONCEPTS, self.options("concepts"))
-
-    @cached_property
-    def collected(self) -> Spec | None:
-        """The list of a source that must be asked."""
-        return concepts.spec(self.options, self.source) if hasattr(self.source, "collect") else None
-
-    @cached_property
-    def concepts(self) -> list[Concept]:
-        """Of the configured source, or of an editor that brings its own (premade pairs)."""
-        return self.premade.concepts() if self.premade else self.source.load()
-
-    @cached_property
-    def premade(self) -> Any | None:
-        """The editor where it brings concepts and photos of its own; then `photos` and `concepts` are not looked at."""
-        return pairs.premade(self.options)
-
-    @cached_property
-    def splits(self) -> list[str]:
-        """The splits to evaluate: those asked for; of premade pairs, those of them that the set was given."""
-        return [s for s in self.cfg.splits if not self.premade or s in self.premade.splits]
-
-    def split(self, *splits: str) -> list[Concept]:
-        return [concept for concept in self.concepts if concept.split in splits]
-
-    @cached_property
-    def test_concepts(self) -> list[Concept]:
-        """Concepts to initialise and fine-tune. Raises WeightgenError if a wanted split is empty."""
-        for split in self.splits or self.cfg.splits:
-            if not self.split(split):
-                raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
-        return self.split(*self.splits)
-
-    @cached_property
-    def zoo(self) -> list[Concept]:
-        """The train concepts that the weight generator learns from. Raises WeightgenError if there are fewer than asked."""
-        train, size = self.split("train"), self.cfg.zoo
-        if size is not None and not 2 <= size <= len(train):
-            raise WeightgenError(f"zoo={size}: choose 2 to {len(train)}, or more train concepts")
-        return train[:size]
 
     @cached_property
     def photos(self) -> Spec:
@@ -140,7 +94,7 @@ class StageGraph:
         return base.spec(self.options, train, inputs)
 
     def lora(self, concept: Concept) -> Spec:
-        """The concept's own LoRA: of the zoo for a train concept, longer trained (the ceiling) for any other."""
+        """The concept's own LoRA: of the zoo for a train concept, longer trained for any other."""
 
         def spec() -> Spec:
             inputs = [self.base_spec, self.concept_text(concept), self.pairs(concept), *self._shared]
@@ -156,8 +110,10 @@ class StageGraph:
     @cached_property
     def denoiser(self) -> Spec:
         shown = [self.pairs(concept) for concept in self.zoo[: denoiser.SHOWN]]
-        inputs = [self.blocks, self.concept_text(*self.zoo), self.base_spec, *shown, *self._shared]
-        return denoiser.spec(self.options, self.zoo, inputs)
+        watched = self.split("validation") if self.options("budget.denoiser.validate_every") else []
+        texts = [self.concept_text(*of) for of in (self.zoo, watched) if of]
+        inputs = [self.blocks, *texts, self.base_spec, *map(self.lora, watched), *shown, *self._shared]
+        return denoiser.spec(self.options, self.zoo, watched, inputs)
 
     @cached_property
     def _zoo_inputs(self) -> list[Spec]:
@@ -176,47 +132,55 @@ class StageGraph:
         """The refiner behind `guided`, trained on train concepts through the frozen base and generator."""
         return guide.spec(self.options, self.zoo, [self.generator, *self._zoo_inputs])
 
-    def sibling(self, name: str) -> Self:
-        """The same configuration on another base."""
-        if name == self.cfg.base:
+    def sibling(self, option: str, value: Any) -> Self:
+        """The same configuration with another value of an option; None: with its own."""
+        if value in (None, OmegaConf.select(self.cfg, option)):
             return self
-        if name not in self._siblings:
-            self._siblings[name] = type(self)(OmegaConf.merge(self.cfg, {"base": name}))
-        return self._siblings[name]
+        if (option, value) not in self._siblings:
+            cfg = self.cfg.copy()
+            OmegaConf.update(cfg, option, value)
+            self._siblings[option, value] = type(self)(cfg)
+        return self._siblings[option, value]
 
     def _zoo_text(self) -> Spec:
         return self.text(*(concept.prompt for concept in self.zoo))
 
     def fitted(self, method: str) -> Spec:
-        """A regression from text to weights: fitted on the zoo, its freedom chosen on validation concepts."""
+        """What a method learns from the zoo, and the freedom that it chooses on validation concepts."""
 
         def spec() -> Spec:
-            validation = self.split("validation")
-            texts = [self._zoo_text(), *([self.text(*(c.prompt for c in validation))] if validation else [])]
-            inputs = [self.base_spec, self.blocks, *texts, *(self.lora(concept) for concept in validation)]
-            return init.fit_spec(self.options, self.method(method), validation, inputs)
+            concepts, needs = self.split("validation"), self.init_class(method).needs
+            texts = [self.text(*(concept.prompt for concept in concepts))] if concepts else []
+            inputs = [*self._weights(needs), *texts, *map(self.pairs, concepts), *self._shared, *self._subset]
+            return init.fit_spec(self.options, self.method(method), concepts, self._scarce(), inputs)
 
         return self._once(("fit", method), spec)
+
+    def _weights(self, needs: frozenset[str]) -> list[Spec]:
+        """The base and what else weights come from, whatever the concept."""
+        inputs = [self.base_spec]
+        inputs += [self.blocks] if needs & {"zoo", "generator"} else []
+        inputs += [self._zoo_text()] if "zoo" in needs else []
+        inputs += [self.generator] if "generator" in needs else []
+        return inputs + ([self.guide] if "guide" in needs else [])
 
     def init(self, method: str, concept: Concept, seed: int) -> Spec | None:
         """The initial LoRA of a method; None for one that starts from scratch."""
         kind = self.init_class(method)
         if kind.from_scratch():
             return None
-        if kind.base not in (None, self.cfg.base):
-            return self.sibling(kind.base).init(method, concept, seed)
+        variant = self.sibling("base", kind.base).sibling("budget.denoiser.prediction", kind.prediction)
+        if variant is not self:
+            return variant.init(method, concept, seed)
 
         def spec() -> Spec:
             sources: dict[str, Callable[[], list[Spec]]] = {
-                "base": lambda: [self.base_spec],
                 "validation": lambda: [self.fitted(method)],
-                "zoo": lambda: [self.blocks, self._zoo_text()],
-                "generator": lambda: [self.generator, *([] if "zoo" in kind.needs else [self.blocks])],
-                "guide": lambda: [self.guide],
                 "own": lambda: [self.lora(concept)],
                 "pairs": lambda: [self.pairs(concept), *self._shared, *self._subset],
             }
-            inputs = [source for need, found in sources.items() if need in kind.needs for source in found()]
+            inputs = self._weights(kind.needs)
+            inputs += [source for need, found in sources.items() if need in kind.needs for source in found()]
             prompt = self.other(concept, seed).prompt if kind.shuffled else concept.prompt
             scarce = self._scarce() if "pairs" in kind.needs else {}
             return init.spec(self.options, self.method(method), concept, prompt, seed, scarce, inputs)
@@ -231,13 +195,6 @@ class StageGraph:
             return finetune.spec(self.options, self.method(method), concept, seed, self._scarce(), inputs)
 
         return self._once(("finetune", method, concept, seed), spec)
-
-    def other(self, concept: Concept, seed: int) -> Concept:
-        """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
-        peers = self.split(concept.split)
-        if len(peers) < 2:
-            raise WeightgenError(f"{concept.split} has one concept: prompts cannot be shuffled, add concepts")
-        return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]
 
     def _scarce(self) -> dict[str, Any]:
         """How many pairs a new concept has, where that is not all there are. Raises WeightgenError on less than one."""

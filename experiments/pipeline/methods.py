@@ -25,22 +25,12 @@ def all_methods() -> list[str]:
 def method_options(cfg: DictConfig, name: str) -> dict[str, Any]:
     """conf/init/<name>.yaml, with the command line's `init.*` where it names this method.
 
-    An option given as {representative: ..., all: ...} is resolved by the base: rivals are tuned on each.
     Raises WeightgenError if there is no such method.
     """
     if name == cfg.init.name:
-        options = plain(cfg.init)
-    else:
-        path = FOLDER / f"{name}.yaml"
-        if not path.exists():
-            raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
-        scope = OmegaConf.create(
-            {
-                "evidence": cfg.evidence,
-                "budget": {"guide": {"rounds": cfg.budget.guide.rounds}},
-                "init": OmegaConf.load(path),
-            }
-        )
-        options = plain(scope)["init"]
-    by_base = {key: value for key, value in options.items() if isinstance(value, dict)}
-    return options | {key: value[cfg.base] for key, value in by_base.items()}
+        return plain(cfg.init)
+    path = FOLDER / f"{name}.yaml"
+    if not path.exists():
+        raise WeightgenError(f"method {name!r} is unknown: use some of {', '.join(all_methods())}, or all")
+    rounds = {"guide": {"rounds": cfg.budget.guide.rounds}}
+    return plain(OmegaConf.create({"evidence": cfg.evidence, "budget": rounds, "init": OmegaConf.load(path)}))["init"]

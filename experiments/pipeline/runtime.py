@@ -87,6 +87,17 @@ class Runtime:
     def gpu(self) -> bool:
         return self.trainer["accelerator"] == "gpu"
 
+    def machine(self) -> dict[str, Any]:
+        """What trains: the device as tables name it, its precision, and threads of a process."""
+        device = f"cpu x{self.threads}"
+        if self.gpu:
+            import torch
+
+            device = torch.cuda.get_device_name()
+        precision = self.trainer["precision"]
+        device += "" if precision == "32-true" else f" {precision}"
+        return {"device": device, "precision": precision, "threads": self.threads}
+
     def named(self, spec: Spec) -> Runtime:
         """The same for the build of `spec`."""
         about = _about(spec)

@@ -9,7 +9,7 @@ from pathlib import Path
 from experiments.reports.stages import StageNode
 from weightgen.artifacts import Spec
 from weightgen.errors import DataError
-from weightgen.evaluation import comparisons, cost, novelty
+from weightgen.evaluation import agreement, comparisons, cost, novelty
 from weightgen.evaluation.curves import METRICS, Group, band, collect
 from weightgen.evaluation.methods import FROM_PAIRS, ordered
 from weightgen.evaluation.results import (
@@ -27,7 +27,12 @@ TABLES = {  # table -> columns of its CSV file
     "races": comparisons.RACE_COLUMNS,
     "wins": comparisons.WIN_COLUMNS,
     "wins_from_pairs": comparisons.WIN_COLUMNS,
-    "novelty": ("base", "split", "seed", *novelty.NOVELTY_COLUMNS, "fid_start", "l1_start", "weight_error"),
+    "agreement": agreement.AGREEMENT_COLUMNS,
+    "novelty": (
+        *columns("base split seed"),
+        *novelty.NOVELTY_COLUMNS,
+        *columns("seed_distance fid_start l1_start weight_error"),
+    ),
     "cost": (
         *columns("base split target"),
         *cost.COST_COLUMNS,
@@ -38,7 +43,8 @@ TABLES = {  # table -> columns of its CSV file
 
 @dataclass(frozen=True)
 class Output:
-    """What a finished run made of a few test photos: `path` holds "start" and "end", uint8 (n, 3, S, S)."""
+    """What a finished run made of a few photos: `path` holds "start" and "end", uint8 (n, 3, S, S), and "rows", which photos
+    these are."""
 
     method: str
     steps: int  # of fine-tuning; 0: the end is the start
@@ -47,12 +53,14 @@ class Output:
 
 @dataclass(frozen=True)
 class Sample:
-    """One test photo of a concept, by reference. photos, targets: files with "test", uint8 (N, 3, S, S); photo: which."""
+    """One photo of a concept, by reference. photos, targets: files with `part`, uint8 (N, 3, S, S); photo: which of the
+    outputs' rows."""
 
     concept: str
     prompt: str
     split: str
     seed: int
+    part: str
     photo: int
     photos: Path
     targets: Path
@@ -81,6 +89,7 @@ class Comparison:
     races: Table
     wins: Table
     wins_from_pairs: Table
+    agreement: Table
     curves: Table
     per_concept: Table
     novelty: Table = ()
@@ -137,6 +146,7 @@ def compare(recipe: str, rows: list[ResultRow]) -> Comparison:
         races=comparisons.races(groups),
         wins=comparisons.wins(groups),
         wins_from_pairs=[row for method in FROM_PAIRS if method in present for row in comparisons.wins(groups, method)],
+        agreement=agreement.agreement(groups),
         curves=[
             {"base": base, "split": split, "method": method, "metric": metric, "points": band(runs, metric)}
             for (base, split), methods in groups.items()

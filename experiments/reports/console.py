@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 
 from experiments.reports.comparison import Comparison
 from experiments.reports.markdown import words
+from weightgen.evaluation.methods import label
 from weightgen.evaluation.results import Table
 
 SUMMARY = {
@@ -20,14 +21,15 @@ SUMMARY = {
     "gap_closed": "gap closed",
     "seconds": "seconds",
     "speedup": "speed-up",
-    "never_reached": "never",
+    "censored": "censored",
 }
 
 
 def print_summary(comparison: Comparison) -> None:
     """What the methods reached, a table per base and split."""
     for base, split in comparison.groups:
-        rows = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
+        chosen = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
+        rows = [row | {"method": label(row["method"])} for row in chosen]
         print_table(f"{words(split)} (base: {base})", SUMMARY, rows)
 
 

@@ -15,7 +15,8 @@ from experiments.reports.markdown import report
 from experiments.reports.runs import RUNS, finished_rows, pipelines_of, run_specs
 from experiments.reports.wandb_runs import publish_comparison
 from weightgen.evaluation.curves import mean
-from weightgen.evaluation.figures import curves_figure, novelty_figure
+from weightgen.evaluation.figures.charts import novelty_figure
+from weightgen.evaluation.figures.seconds import curves_figure
 from weightgen.evaluation.methods import OURS
 from weightgen.files import write_json, write_text
 

@@ -19,7 +19,7 @@ from weightgen.artifacts import Spec, Store
 from weightgen.data.concepts.concept import Concept
 from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.methods import OURS
-from weightgen.evaluation.novelty import novelty
+from weightgen.evaluation.novelty import novelty, spread
 from weightgen.evaluation.results import Table
 from weightgen.files import read_json
 
@@ -76,7 +76,7 @@ def shown_concepts(pipeline: Pipeline) -> list[Concept]:
 
 
 def samples(pipeline: Pipeline) -> list[Sample]:
-    """A test photo of each shown concept, those that have finished runs (of the first seed)."""
+    """A scored photo of each shown concept, those that have finished runs (of the first seed)."""
     store, seed = pipeline.store, pipeline.cfg.seeds[0]
     found = []
     for number, concept in enumerate(shown_concepts(pipeline)):
@@ -92,8 +92,8 @@ def samples(pipeline: Pipeline) -> list[Sample]:
         photos = folder / "sources.safetensors"  # of a concept that has photos of its own
         photos = photos if photos.exists() else store.require(pipeline.photos) / "photos.safetensors"
         targets = folder / "targets.safetensors"
-        photo = number % min(4, len(tensors(targets)["test"]))
-        found.append(Sample(concept.name, concept.prompt, concept.split, seed, photo, photos, targets, outputs))
+        photo, part = number % len(tensors(outputs[0].path)["rows"]), pipeline.cfg.scored
+        found.append(Sample(concept.name, concept.prompt, concept.split, seed, part, photo, photos, targets, outputs))
     return found
 
 
@@ -101,6 +101,7 @@ def novelty_rows(pipeline: Pipeline) -> Table:
     """Every initial weight set that is not the base's zero, against the zoo, in the normaliser's units; [] where no
     method is built on the zoo.
 
+    seed_distance: to the set of the next seed, the same prompt from another noise; None with one seed.
     weight_error: |set - own|^2 / |mean - own|^2 with the concept's own trained set, 1 being the mean's error; a
     diagnostic, as weight error does not rank methods.
     """
@@ -121,12 +122,17 @@ def novelty_rows(pipeline: Pipeline) -> Table:
     names, train_names = [concept.name for concept in concepts], [entry.concept for entry in zoo.entries]
     table: Table = []
     for method in [name for name, init in inits.items() if init.has_novelty()]:
-        for seed in pipeline.cfg.seeds:
-            sets = np.stack([flat(store.require(pipeline.init(method, concept, seed))) for concept in concepts])
-            rows = novelty(sets, train, names, train_names, method)
-            for row, concept, weights in zip(rows, concepts, sets, strict=True):
+        by_seed = {
+            seed: np.stack([flat(store.require(pipeline.init(method, concept, seed))) for concept in concepts])
+            for seed in pipeline.cfg.seeds
+        }
+        for seed, other in zip(by_seed, [*by_seed][1:] + [*by_seed][:1], strict=True):
+            rows = novelty(by_seed[seed], train, names, train_names, method)
+            apart = np.linalg.norm(by_seed[seed] - by_seed[other], axis=1) / spread(train)
+            for row, concept, weights, far in zip(rows, concepts, by_seed[seed], apart, strict=True):
                 start = evaluations(pipeline, pipeline.finetune(method, concept, seed))[0]
                 head = {"base": pipeline.cfg.base, "split": concept.split, "seed": seed}
+                row["seed_distance"] = float(far) if other != seed else None
                 error = _weight_error(weights, trained.get(concept.name), train.mean(0))
                 table.append(head | row | {"fid_start": start["fid"], "l1_start": start["l1"], "weight_error": error})
     return table

@@ -1,7 +1,6 @@
 """Contact sheets: of the images that a comparison refers to, of some pairs of every concept."""
 
 import logging
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +14,12 @@ from experiments.reports.comparison import Comparison, Sample
 from experiments.training.payloads import pair_tensors
 from weightgen.data.editors.diffusion.resumable import FLAWS
 from weightgen.data.splits import SPLITS
-from weightgen.evaluation.grid import grid
+from weightgen.evaluation.figures.grid import grid
+from weightgen.evaluation.methods import label, pictured
 
 log = logging.getLogger(__name__)
 SHOWN = 6
+TILE, GAP = 112, 2  # px of an image in a contact sheet, and between two
 
 
 class Pictures(NamedTuple):
@@ -36,7 +37,8 @@ def pictures(sample: Sample) -> Pictures:
         kept = _load(output.path)
         end = kept["end"][sample.photo] if output.steps else None
         outputs.append((output.method, output.steps, kept["start"][sample.photo], end))
-    photo, target = (_load(path)["test"][sample.photo] for path in (sample.photos, sample.targets))
+    row = int(_load(sample.outputs[0].path)["rows"][sample.photo])
+    photo, target = (_load(path)[sample.part][row] for path in (sample.photos, sample.targets))
     return Pictures(photo, target, outputs)
 
 
@@ -46,18 +48,36 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def contact_sheet(comparison: Comparison, path: Path) -> None:
-    """A column per sample; rows photo, target, each method at step 0 and at the end. All samples have the same methods."""
-    rows: dict[str, list[Tensor]] = {}
+    """A column per sample. First row photo and target, then a row for each of a few methods: its output at step 0 and, right
+    of it, at the end, each with its L1 to the target. All samples have the same methods."""
+    shown = pictured(output.method for output in comparison.samples[0].outputs)
+    rows: dict[str, list[Tensor]] = {"photo | target": []}
+    notes: dict[str, list[str]] = {}
     for photo, target, outputs in map(pictures, comparison.samples):
-        rows.setdefault("photo", []).append(photo)
-        rows.setdefault("target", []).append(target)
-        for method, steps, start, end in outputs:
-            rows.setdefault(f"{method}, step 0", []).append(start)
-            if end is not None:
-                rows.setdefault(f"{method}, step {steps}", []).append(end)
-    bases: Sequence[str] = sorted({base for base, _ in comparison.groups})
-    title = f"{comparison.recipe}: unseen concepts, base {bases[0]}"
-    grid({name: torch.stack(row) for name, row in rows.items()}, [s.prompt for s in comparison.samples], path, title)
+        rows["photo | target"].append(_side_by_side(photo, target))
+        for method, _, start, end in outputs:
+            if method in shown:
+                rows.setdefault(label(method), []).append(_side_by_side(start, start if end is None else end))
+                errors = [
+                    f"{float((image.float() - target).abs().mean()) / 255:.3f}"
+                    for image in (start, end)
+                    if image is not None
+                ]
+                notes.setdefault(label(method), []).append(" | ".join(errors))
+    ends = [f"{sample.prompt}\n({sample.split.replace('_', ' ')})" for sample in comparison.samples]
+    base = sorted({base for base, _ in comparison.groups})[0]
+    title = (
+        f"{comparison.recipe}, base {base}: each method at step 0 | after its fine-tuning, with the L1 to the target"
+    )
+    tile = 2 * TILE + GAP
+    grid({name: torch.stack(row) for name, row in rows.items()}, ends, path, title, tile, notes)
+
+
+def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
+    """Two images uint8 (3, H, W), enlarged to about TILE px, with a white line between -> one."""
+    factor = max(1, TILE // max(left.shape[1:]))
+    large = [image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for image in (left, right)]
+    return torch.cat([large[0], torch.full((3, large[0].shape[1], GAP), 255, dtype=torch.uint8), large[1]], 2)
 
 
 def pairs_sheet(pipeline: Pipeline) -> None:

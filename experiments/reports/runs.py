@@ -34,13 +34,9 @@ def base_of(spec: Spec) -> str:
     return NO_BASE if scratch else spec.upstream("base").config["sees"]
 
 
-def device_name(cfg: DictConfig) -> str:
-    """The device that fine-tuning ran on, as results.csv names it."""
-    if cfg.strategy.trainer.accelerator == "gpu":
-        import torch
-
-        return torch.cuda.get_device_name()
-    return f"cpu x{cfg.strategy.threads}"
+def device_name(pipeline: Pipeline, spec: Spec) -> str:
+    """The device that a finished fine-tune ran on, as results.csv names it."""
+    return json.loads((pipeline.store.require(spec) / "provenance.json").read_text())["device"]
 
 
 def evaluations(pipeline: Pipeline, spec: Spec) -> list[dict[str, Any]]:
@@ -52,7 +48,7 @@ def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
     """results.csv rows of finished fine-tunes."""
     from experiments.training.payloads import image_metrics
 
-    device, feature_set = device_name(pipeline.cfg), image_metrics(pipeline.runtime.metrics).features.name
+    feature_set = image_metrics(pipeline.runtime.metrics).features.name
     rows = []
     for spec in specs:
         method, concept, seed = spec.subject
@@ -65,7 +61,7 @@ def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
             "method": method,
             "seed": seed,
             "feature_set": feature_set,
-            "device": device,
+            "device": device_name(pipeline, spec),
         }
         rows += [common | row for row in evaluations(pipeline, spec)]
     return rows

@@ -1,6 +1,5 @@
 """Stage 2: the base translator on representative train concepts (E2GAN, arXiv 2401.06127). `make base`."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,16 +72,14 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     batches = PairBatches(Pairs(sources, targets), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     description = {**config["translator"], "text_dim": text.tokens.shape[-1]}
     module = translator_module(seeded(seed, TRANSLATORS, description), config, budget["steps"])
-    start = time.perf_counter()
     with tracked(runtime, folder, tags=names[:8]) as loggers:
-        fit(runtime, module, batches, folder, loggers, label=f"base ({len(pairs)} concepts)", parallel="base")
-        seconds = time.perf_counter() - start
+        seconds = fit(runtime, module, batches, folder, loggers, label=f"base ({len(pairs)} concepts)", parallel="base")
         metrics, scores = image_metrics(runtime.metrics), []
         for i, concept in enumerate(pairs[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
-            images, target = (side["test"] for side in pair_tensors(concept, shared))
+            images, target = (side["validation"] for side in pair_tensors(concept, shared))
             outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), images)
-            scores.append(metrics(outputs, reference(runtime.metrics, concept)))
+            scores.append(metrics(outputs, reference(runtime.metrics, concept, "validation")))
             panels = {f"{names[i]}/target": target[:8], f"{names[i]}/output": outputs[:8]}
             log_images(loggers, budget["steps"], panels)
         means = {name: mean((score[name] for score in scores), name) for name in scores[0]}

@@ -15,8 +15,8 @@ from weightgen.data.concepts.concept import Concept
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLES = 4  # test images kept for the grid
-SCHEDULES = ("scratch", "lora", "ceiling")
+SAMPLES = 4  # scored images kept for the grid, those with the most detail
+SCHEDULES = ("scratch", "lora", "own")
 
 
 def spec(
@@ -35,9 +35,10 @@ def spec(
         **options.by_content("discriminator", "metrics"),
         "budget": photos.subset_budget(options, given | schedules[init.schedule()]),
         **photos.subset_key(options),
-        **(pairs if init.schedule() != "ceiling" else {}),
+        **(pairs if init.schedule() != "own" else {}),
         **({"scratch": options(init.net)} if init.from_scratch() else {"lora": options("lora")}),
         "accelerator": options("strategy.trainer.accelerator"),  # its seconds are part of the result
+        "scored": options("scored"),
         "seed": seed,
     }
     name = method["name"]
@@ -45,7 +46,8 @@ def spec(
 
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
-    """rows.json (one per evaluation point), samples.safetensors (outputs at the first and last), the trained weights."""
+    """rows.json (one per evaluation point), samples.safetensors (outputs at the first and last of the photos `rows`),
+    the trained weights."""
     from torch import Tensor
 
     from experiments.training.fit import fit, log_images, log_scores, tracked
@@ -59,12 +61,13 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         training_pairs,
     )
     from weightgen.batches import PairBatches, Pairs, Texts
+    from weightgen.data.photos.crops import detail
     from weightgen.evaluation.callback import EvaluationCallback
     from weightgen.files import save_tensors, write_json
     from weightgen.translation.lora import lora_state
     from weightgen.translation.training import FineTuneModule
 
-    budget, seed = config["budget"], config["seed"]
+    budget, seed, scored = config["budget"], config["seed"], config["scored"]
     text, pairs, shared = read_text(inputs.one("text")), inputs.one("pairs"), inputs.maybe("photos")
     images, targets = pair_tensors(pairs, shared)
     rows = photos.chosen_rows(inputs)
@@ -85,26 +88,27 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         clock=budget["clock"],
     )
     features = runtime.local(config["metrics"])
-    metrics, target = image_metrics(features), reference(features, pairs)
+    metrics, target = image_metrics(features), reference(features, pairs, scored)
+    shown = detail(images[scored]).argsort(descending=True)[:SAMPLES]
 
     def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
-        outputs = module.translate(images["test"], text.tokens, text.mask)
-        return metrics(outputs, target), outputs[:SAMPLES]
+        outputs = module.translate(images[scored], text.tokens, text.mask)
+        return metrics(outputs, target), outputs[shown]
 
     with tracked(runtime, folder) as loggers:
 
         def report(step: int, row: dict[str, float], outputs: Tensor) -> None:
             log_scores(loggers, step, {k: v for k, v in row.items() if k != "step"}, metrics.features.name)
             if step in (0, budget["steps"]):
-                panels = {"source": images["test"], "target": targets["test"], "output": outputs}
-                log_images(loggers, step, {name: panel[:SAMPLES] for name, panel in panels.items()})
+                pairs_shown = {"source": images[scored][shown], "target": targets[scored][shown]}
+                log_images(loggers, step, pairs_shown | {"output": outputs})
 
-        points = {point for point in budget["points"] if point < budget["steps"]} | {0, budget["steps"]}
-        evaluation = EvaluationCallback(sorted(points), measure, report)
+        evaluation = EvaluationCallback(measured_at(budget["steps"], budget["points"]), measure, report)
         fit(runtime, module, batches, folder, loggers, [evaluation], bar=False)
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
-    save_tensors(folder / "samples.safetensors", {name: outputs.clone() for name, outputs in samples.items()})
+    kept = {name: outputs.clone() for name, outputs in samples.items()}
+    save_tensors(folder / "samples.safetensors", kept | {"rows": shown})
     lora = "lora" in config and budget["trainable"] == "lora"
     state = lora_state(module.generator) if lora else module.generator.state_dict()
     save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
@@ -112,6 +116,16 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
 
 
 STAGE = Stage("finetune", 1, "finetune", build, per_concept=True)
+
+
+def measured_at(steps: int, points: int | Sequence[int]) -> list[int]:
+    """Steps at which a run is measured, ascending: the first and the last, and `points` between, or so many in all, evenly
+    spaced in the logarithm."""
+    if not isinstance(points, int):
+        return sorted({point for point in points if point < steps} | {0, steps})
+    first, between = max(1, steps // 200), max(points - 2, 1)
+    spaced = {round(first * (steps / first) ** (i / between)) for i in range(between)} if steps else set()
+    return sorted(spaced | {0, steps})
 
 
 def initial_model(config: Mapping[str, Any], inputs: Inputs) -> "tuple[nn.Module, float]":

@@ -1,6 +1,5 @@
 """Stage 5b: the denoiser trained on by what its weights do (budget.function). `make denoiser` runs it where steps > 0."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +65,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         decay_steps=budget["steps"],
         seed=seed,
     )
-    start = time.perf_counter()
     with tracked(runtime, folder) as loggers:
-        fit(runtime, module, batches, folder, loggers, label="function", parallel="denoiser")
-        seconds = time.perf_counter() - start
+        seconds = fit(runtime, module, batches, folder, loggers, label="function", parallel="denoiser")
         averaged = seeded(seed, DENOISERS, description)
         averaged.load_state_dict(module.averaged_state())
         generator = BlockGenerator(averaged.eval(), Sampler(scheduler), layout, normalizer)

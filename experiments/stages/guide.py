@@ -1,6 +1,5 @@
 """Stage 5c: the refiner behind `init=guided`, which reads gradients of a few pairs. Built where a method needs it."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,10 +60,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         decay_steps=budget["steps"],
         seed=seed,
     )
-    start = time.perf_counter()
     with tracked(runtime, folder) as loggers:
-        fit(runtime, module, batches, folder, loggers, label="guide")
-    seconds = time.perf_counter() - start
+        seconds = fit(runtime, module, batches, folder, loggers, label="guide")
     save_net(folder, "refiner", description, module.averaged.state_dict())
     parameters = sum(p.numel() for p in module.averaged.parameters())
     return {"seconds": seconds, "steps": budget["steps"], "parameters": parameters}

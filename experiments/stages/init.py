@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,48 +20,82 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from weightgen.generation.through_base import ThroughBase
-    from weightgen.inits.base import WeightSpace
+    from weightgen.inits.base import Validation, WeightSpace
     from weightgen.text.encoders import TextFeatures
     from weightgen.weights.blocks import BlockLayout
     from weightgen.weights.zoo import Zoo
 
+JUDGED = 16  # validation photos of a concept by which a choice is made
 BLOCK = 256  # of inits that read no zoo: how they cut weights does not matter, they treat each by itself
 
 
-def fit_spec(options: Options, method: Mapping[str, Any], concepts: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
-    """A regression from text to weights: fitted on the zoo, its freedom chosen on validation `concepts`.
+def fit_spec(
+    options: Options,
+    method: Mapping[str, Any],
+    concepts: Sequence[Concept],
+    pairs: Mapping[str, Any],
+    inputs: Sequence[Spec],
+) -> Spec:
+    """What a method learns from the zoo, and the freedom that it chooses on validation `concepts`.
 
-    inputs: the base, the blocks, the zoo's text and that of `concepts` after it, and their LoRAs.
+    pairs: how many of them a concept has, where that is not all. inputs: what the init's weights come from, then the text of
+    the validation concepts, their pairs and the shared photos.
     """
-    config = {"init": method, "lora": options("lora"), "seed": options("build_seed")}
-    config["validation"] = [concept.prompt for concept in concepts]
+    needs = init_class(method).needs
+    config = {
+        "init": method,
+        "lora": options("lora"),
+        "seed": options("build_seed"),
+        "validation": [concept.prompt for concept in concepts],
+        **({"sampler": options("sampler")} if "generator" in needs else {}),
+        **(pairs if "pairs" in needs else {}),
+    }
     return FIT.spec(config, inputs, f"fit {method['name']}", method["name"])
 
 
 def build_fit(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
-    """fit.safetensors: a regression from text to weights."""
+    """fit.safetensors: what the init's `fit` returns."""
     import torch
 
-    from experiments.training.payloads import load_blocks, read_text
     from weightgen.files import save_tensors
-    from weightgen.inits.base import WeightSpace
 
-    zoo_text, text = map(read_text, inputs.all("text"))
-    zoo, layout, _ = load_blocks(inputs.one("blocks").folder)
-    given: dict[str, Any] = {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, zoo_text)}
-    kept = [i for i, lora in enumerate(inputs.all("lora")) if not lora.metrics["diverged"]]
-    if kept:  # those left out whose LoRA diverged
-        states = [trained_state(inputs.all("lora")[i]) for i in kept]
-        given["validation_blocks"] = torch.stack([layout.to_blocks(state) for state in states])
-        given["validation_pooled"] = text.pooled[kept]
+    init = new_init(config["init"])
+    space, layout = weight_space(config, inputs, init.needs - {"pairs", "validation"}, None)
     start = time.perf_counter()
     with torch.no_grad():
-        fitted = new_init(config["init"]).fit(
-            WeightSpace(lora_at_zero(config, inputs, layout)[0], **given), config["seed"]
-        )
+        fitted = init.fit(replace(space, validation=validation(config, inputs, init.needs, layout)), config["seed"])
     save_tensors(folder / "fit.safetensors", fitted)
     scalars = {name: float(value) for name, value in fitted.items() if value.numel() == 1}
     return {"seconds": time.perf_counter() - start, **scalars}
+
+
+def validation(
+    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], layout: "BlockLayout"
+) -> "Validation | None":
+    """The validation concepts that an init of these needs may look at; None where there are none."""
+    import torch
+
+    from experiments.stages.photos import chosen_rows
+    from experiments.training.payloads import pair_tensors, read_text, training_pairs
+    from weightgen.generation.pairs_loss import Evidence
+    from weightgen.inits.base import Validation
+
+    if not config["validation"]:
+        return None
+    text, shared = read_text(inputs.all("text")[-1]), inputs.maybe("photos")
+    texts = [text.select([i]) for i in range(len(text))]
+    through, judged, seen = through_base(config, inputs, layout), [], []
+    for words, pairs in zip(texts, inputs.all("pairs"), strict=True):
+        sides = (side["validation"][:JUDGED] for side in pair_tensors(pairs, shared))
+        judged.append(Evidence(*sides, through, words))
+        if "pairs" in needs:
+            some = training_pairs(pairs, shared, chosen_rows(inputs), config["seed"], config.get("pairs"))
+            seen.append(Evidence(*some, through, words))
+
+    def error(sets: "Tensor") -> "Tensor":
+        return torch.stack([photos.loss(blocks) for photos, blocks in zip(judged, sets, strict=True)])
+
+    return Validation(texts, error, seen)
 
 
 def spec(
@@ -124,9 +159,9 @@ def new_init(method: Mapping[str, Any]) -> Any:
 
 
 def weight_space(
-    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], text: "TextFeatures"
+    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], text: "TextFeatures | None"
 ) -> "tuple[WeightSpace, BlockLayout]":
-    """What an init of these needs may look at, and how it cuts weights. text: of the prompt."""
+    """What an init of these needs may look at, and how it cuts weights. text: of the prompt, where pairs are read."""
     from experiments.stages.denoiser import block_generator
     from experiments.stages.guide import load_guide
     from experiments.stages.photos import chosen_rows
@@ -139,7 +174,7 @@ def weight_space(
         zoo, layout, _ = load_blocks(blocks.folder)
     zero, layout = lora_at_zero(config, inputs, layout)
     if "zoo" in needs:
-        given |= {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, read_text(inputs.one("text")))}
+        given |= {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, read_text(inputs.all("text")[0]))}
     if "validation" in needs:
         given["fitted"] = tensors(inputs.one("fit").folder / "fit.safetensors")
     if "generator" in needs:

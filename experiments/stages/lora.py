@@ -1,7 +1,6 @@
-"""Stage 3: one LoRA a concept: the zoo of train concepts, the ceiling of any other. `make loras`."""
+"""Stage 3: one LoRA a concept: the zoo of train concepts, and any other concept's own. `make loras`."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,13 @@ DIVERGED = 1.5  # times the L1 that the base scores with LoRA at zero
 
 def spec(options: Options, concept: Concept, inputs: Sequence[Spec]) -> Spec:
     """inputs: the base, the concept's text and pairs, and the shared photos. A train concept's LoRA is of the zoo, any
-    other's is longer trained, the ceiling."""
+    other's is longer trained, what starts are compared with."""
     given = options("budget.lora")
     config = {
         **options.by_content("discriminator"),
         "lora": options("lora"),
         "budget": {name: value for name, value in given.items() if not name.startswith("steps")},
-        "steps": given["steps" if concept.split == "train" else "steps_ceiling"],
+        "steps": given["steps" if concept.split == "train" else "steps_own"],
         "seed": options("build_seed"),
     }
     return STAGE.spec(config, inputs, f"lora {concept.name}", concept)
@@ -41,9 +40,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
 
     with tracked(runtime, folder) as loggers:
         module, batches = training(config, inputs)
-        start = time.perf_counter()
-        fit(runtime, module, batches, folder, loggers, bar=False)
-        return publish(config, inputs, folder, runtime, loggers, module, time.perf_counter() - start)
+        seconds = fit(runtime, module, batches, folder, loggers, bar=False)
+        return publish(config, inputs, folder, runtime, loggers, module, seconds)
 
 
 def training(config: Mapping[str, Any], inputs: Inputs) -> "tuple[TranslatorModule, PairBatches]":
@@ -70,7 +68,7 @@ def publish(
     module: "TranslatorModule",
     seconds: float,
 ) -> dict[str, Any]:
-    """Score and log a trained LoRA on the test photos and save it, unless it diverged; -> metrics.json's content.
+    """Score and log a trained LoRA on the validation photos and save it, unless it diverged; -> metrics.json's content.
 
     Photos are translated on the device where `module` lies.
     """
@@ -83,7 +81,7 @@ def publish(
     from weightgen.translation.training import translate
 
     pairs, prompt = inputs.one("pairs"), read_text(inputs.one("text")).select([0])
-    photos, targets = (side["test"] for side in pair_tensors(pairs, inputs.maybe("photos")))
+    photos, targets = (side["validation"] for side in pair_tensors(pairs, inputs.maybe("photos")))
     lora = LoraSpec(**config["lora"]).starting(pairs.config["prompt"])
     model = inject_lora(load_base(inputs.one("base")), lora).to(next(module.parameters()).device)
     state, steps = lora_state(module.generator), config["steps"]
@@ -94,7 +92,7 @@ def publish(
         return {"diverged": True, **record}
     outputs = translate(load_lora_state(model, state), photos, prompt.tokens, prompt.mask)
     metrics = image_metrics(runtime.metrics)
-    scores = metrics(outputs, reference(runtime.metrics, pairs))
+    scores = metrics(outputs, reference(runtime.metrics, pairs, "validation"))
     log_scores(loggers, steps, scores, metrics.features.name)
     log_images(loggers, steps, {"source": photos[:8], "target": targets[:8], "output": outputs[:8]})
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
@@ -107,11 +105,11 @@ STAGE = Stage("lora", 1, "loras", build, per_concept=True)
 
 
 def summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """How many LoRAs there are, how many beat the base at zero LoRA on held-out photos, and which diverged.
+    """How many LoRAs there are, how many beat the base at zero LoRA on validation photos, and which diverged.
 
     metrics: metrics.json's content by the concept's name.
     """
     diverged = [name for name, row in metrics.items() if row["diverged"]]
     better = sum(row["l1"] < row["l1_zero"] for row in metrics.values() if not row["diverged"])
     excluded = f"; excluded as diverged: {', '.join(diverged)}" if diverged else ""
-    return f"{better} of {len(metrics)} LoRAs beat the base at zero LoRA on held-out L1{excluded}"
+    return f"{better} of {len(metrics)} LoRAs beat the base at zero LoRA on validation L1{excluded}"

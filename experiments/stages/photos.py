@@ -25,13 +25,13 @@ def spec(options: Options) -> Spec:
 
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
-    """photos.safetensors: train (N, 3, S, S) and test (M, 3, S, S) uint8; names.json: each crop's photo."""
+    """photos.safetensors: train, validation and test, each uint8 (N, 3, S, S); names.json: each crop's photo."""
     from weightgen.files import save_tensors, write_json
 
     photos = make(PHOTOS, runtime.complete("photos", config["photos"])).load()
-    save_tensors(folder / "photos.safetensors", {"train": photos.train, "test": photos.test})
+    save_tensors(folder / "photos.safetensors", photos.crops)
     write_json(folder / "names.json", {"names": photos.names, "attribution": photos.attribution})
-    return {"train": len(photos.train), "test": len(photos.test)}
+    return {part: len(crops) for part, crops in photos.crops.items()} | photos.report
 
 
 def subset_spec(options: Options, photos: Spec) -> Spec:

@@ -1,7 +1,7 @@
 """Hyper-parameters of the denoiser or the LoRAs by optuna, judged on validation concepts. `make sweep EXP=search_lora`.
 
 The study lives in reports/<recipe>/search/<name>: killed and started again it goes on where it was, and any number of
-processes share it. Objective: mean L1 to the targets of `search.method`'s translators on held-out photos, at step 0.
+processes share it. Objective: mean L1 to the targets of `search.method`'s translators on validation photos, at step 0.
 """
 
 import copy
@@ -41,8 +41,8 @@ def changed(cfg: DictConfig, values: dict[str, Any]) -> DictConfig:
             OmegaConf.update(cfg, option, value)
         except OmegaConfBaseException:
             raise WeightgenError(f"search.space names {option}, which is no option: correct conf/search") from None
-    cfg.budget.lora.steps_ceiling = cfg.budget.lora.steps  # validation concepts train as the zoo's do
-    cfg.splits = [SPLIT]
+    cfg.budget.lora.steps_own = cfg.budget.lora.steps  # validation concepts train as the zoo's do
+    cfg.splits, cfg.scored = [SPLIT], SPLIT
     return step_zero(cfg)
 
 

@@ -125,7 +125,7 @@ def this_value(axis: str) -> str:
 
 def step_zero(cfg: DictConfig) -> DictConfig:
     """The same without fine-tuning."""
-    none = {kind: {"steps": 0, "points": []} for kind in ("lora", "ceiling")}
+    none = {kind: {"steps": 0, "points": []} for kind in ("lora", "own")}
     return OmegaConf.merge(cfg, {"budget": {"finetune": none}})
 
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 from experiments.sweeps.study_readme import readme
 from weightgen.evaluation.comparisons import summarize
 from weightgen.evaluation.curves import Groups, collect
-from weightgen.evaluation.figures import study_figure
+from weightgen.evaluation.figures.charts import study_figure
 from weightgen.evaluation.results import Table, columns, read_results, write_table
 from weightgen.files import write_text
 

@@ -23,7 +23,7 @@ class SweepTable(Callback):
         if not records or config.get("study") is not None:
             return
         from experiments.reports.console import print_table  # Hydra makes callbacks before it knows what to run
-        from weightgen.evaluation.figures import sweep_figure
+        from weightgen.evaluation.figures.charts import sweep_figure
 
         table, asked = job_table(sorted(records, key=lambda record: record["number"]))
         path = Path(config.paths.reports) / config.recipe / "sweeps" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}.csv"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,25 @@ class AfterStep(pl.Callback):
         step, part = divmod(args[-1] + 1, trainer.accumulate_grad_batches)
         if part == 0:
             self.after_step(trainer, module, step)
+
+
+class Seconds(pl.Callback):
+    """The wall's seconds of a training, those before a kill included: they travel in the checkpoint."""
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def total(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.total()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before = state["seconds"]
 
 
 class Checkpoints(AfterStep):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from experiments.pipeline.ranks import Environment, Followed, rank, world
 from experiments.pipeline.runtime import Runtime
-from experiments.training.checkpoints import AfterStep, Checkpoints, resumable
+from experiments.training.checkpoints import AfterStep, Checkpoints, Seconds, resumable
 from experiments.training.csv_log import CsvLog
 from experiments.training.wandb_run import SECONDS, start_run
 from weightgen.errors import WeightgenError
@@ -72,8 +72,9 @@ def fit(
     label: str = "training",
     bar: bool = True,
     parallel: str | None = None,
-) -> pl.LightningModule:
-    """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here.
+) -> float:
+    """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here. -> the seconds that it
+    took, those of attempts before a kill included, summed over processes.
 
     parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several.
     """
@@ -82,6 +83,7 @@ def fit(
     resume = None
     if saved := resumable(checkpoint):
         resume, batches.start = saved
+    seconds = Seconds()
     progress = [Progress(label, batches.steps, batches.start)] if bar and rank() == 0 else []
     options, batches = shared(runtime, module, batches, parallel)
     trainer = pl.Trainer(
@@ -91,6 +93,7 @@ def fit(
         callbacks=[
             *([SeededDropout(runtime.run.id if runtime.run else "")] if drops(module) else []),
             *callbacks,
+            seconds,
             LossLogger(runtime.logger.every),
             *progress,
             Checkpoints(checkpoint, runtime.checkpoint_every),
@@ -104,7 +107,7 @@ def fit(
     )
     with channels_last(module, runtime.channels_last):
         trainer.fit(module, batches, ckpt_path=resume)
-    return module
+    return seconds.total() * world()
 
 
 def shared(

@@ -32,7 +32,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
 
 
 def pair_tensors(pairs: Artifact, photos: Artifact | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Photos and a concept's targets: {"train", "test"} -> uint8 (N, 3, S, S), each.
+    """Photos and a concept's targets: {"train", "validation", "test"} -> uint8 (N, 3, S, S), each.
 
     photos: those that all concepts share; a concept with sources of its own has those in their place.
     """
@@ -144,14 +144,14 @@ def _metrics(options: str) -> ImageMetrics:
     return ImageMetrics(make(FEATURES, json.loads(options)))
 
 
-def reference(options: Mapping[str, Any], pairs: Artifact) -> Reference:
-    """A concept's test targets as the metrics see them, computed once a process."""
-    return _reference(json.dumps(options), pairs.folder)
+def reference(options: Mapping[str, Any], pairs: Artifact, part: str) -> Reference:
+    """A concept's targets of `part` as the metrics see them, computed once a process."""
+    return _reference(json.dumps(options), pairs.folder, part)
 
 
 @lru_cache(maxsize=4)
-def _reference(options: str, folder: Path) -> Reference:
-    return _metrics(options).reference(tensors(folder / "targets.safetensors")["test"])
+def _reference(options: str, folder: Path, part: str) -> Reference:
+    return _metrics(options).reference(tensors(folder / "targets.safetensors")[part])
 
 
 def optimizer(options: Mapping[str, Any]) -> Any:

@@ -13,12 +13,12 @@ CASES = {
     "list": "from weightgen.data.concepts.list import ListConcepts as L; L([dict(prompt='Batik', split='train')]).load()",
     "file": "from weightgen.data.concepts.files import FileConcepts as F; F('{root}/prompts.txt').load()",
     "llm": "from weightgen.data.concepts.llm import LlmConcepts as L; L('m', ['one']).identity()",
-    "bundled": "from weightgen.data.photos.bundled import BundledPhotos as B; B(16, 1, 1).fingerprint()",
-    "folder": "from weightgen.data.photos.folder import FolderPhotos as F; F('{root}/photos', 16, 1, 1).fingerprint()",
-    "hub": "from weightgen.data.photos.hub import HubPhotos as H; H(16, 1, 1, root='{root}/photos').fingerprint()",
+    "bundled": "from weightgen.data.photos.bundled import BundledPhotos as B; B(16, 1, 1, 1).fingerprint()",
+    "folder": "from weightgen.data.photos.folder import FolderPhotos as F; F('{root}/photos', 16, 1, 1, 1).fingerprint()",
+    "hub": "from weightgen.data.photos.hub import HubPhotos as H; H(16, 1, 1, 1, root='{root}/photos').fingerprint()",
     "torchvision": (
         "from weightgen.data.photos.torchvision_sets import TorchvisionPhotos as T; "
-        "T('SUN397', '{root}', 16, 1, 1).fingerprint()"
+        "T('SUN397', '{root}', 16, 1, 1, 1).fingerprint()"
     ),
     "procedural": "from weightgen.data.editors.procedural.editor import ProceduralEditor as P; P().version",
     "diffusion": (
@@ -56,7 +56,7 @@ def test_nothing_heavy_is_imported(root, case):
 
 def test_premade_pairs_are_known_without_torch(tmp_path):
     for concept in range(5):
-        for number in range(4):
+        for number in range(6):
             for side in ("source", "target"):
                 place = tmp_path / "pairs" / f"look {concept}" / side
                 place.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from weightgen.data.splits import SPLITS, hold_out, place, split_folders, split_prompts
+from weightgen.data.splits import SPLITS, parts_of, place, split_folders, split_prompts
 from weightgen.errors import DataError
 from weightgen.files import sha256
 
@@ -134,26 +134,50 @@ def test_folders_stay_where_they_were_recorded(count, seed, given, recorded):
     assert "".join(LETTERS[split] for split in split_folders(names, LENGTHS, given, seed).values()) == recorded
 
 
-def held(count, sets, share, least):
-    """T: photo i is for testing."""
+def parts(count, sets, shares, least):
+    """A letter a photo: t train, v validation, T test."""
     digests = [sha256(f"photo {i}") for i in range(count)]
-    chosen = hold_out([sorted(digests[i] for i in photos) for photos in sets], share, least)
-    assert chosen <= set(digests)
-    return "".join("T" if digest in chosen else "." for digest in digests)
+    chosen = parts_of([sorted(digests[i] for i in photos) for photos in sets], shares, least)
+    assert set(chosen) == {digests[i] for photos in sets for i in photos}
+    return "".join({"train": "t", "validation": "v", "test": "T"}[chosen[digest]] for digest in digests)
+
+
+def shares(test, validation=0.1):
+    return {"test": test, "validation": validation}
+
+
+ONE_EACH = dict.fromkeys(("train", "validation", "test"), 1)
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "recorded"),
-    [(20, 0.3, ".........T..TT.TT.T."), (20, 0.05, ".........T.........."), (3, 0.001, "T.."), (3, 0.999, "T.T")],
+    ("count", "test", "validation", "recorded"),
+    [
+        (20, 0.3, 0.1, "tttttvtttTvtTTtTTtTt"),
+        (20, 0.05, 0.2, "tttttttttTttvvttvtvt"),
+        (3, 0.001, 0.001, "Ttv"),
+        (3, 0.5, 0.499, "Ttv"),
+    ],
 )
-def test_photos_of_one_pool_stay_where_they_were_recorded(count, share, recorded):
-    assert held(count, [range(count)], share, {"train": 1, "test": 1}) == recorded
+def test_photos_of_one_pool_stay_where_they_were_recorded(count, test, validation, recorded):
+    assert parts(count, [range(count)], shares(test, validation), ONE_EACH) == recorded
 
 
 @pytest.mark.parametrize(
-    ("share", "recorded"),
-    [(0.3, "...T.T...TT.TT.TT.T.T"), (0.02, "...T.T...TT....TT.T.T"), (0.97, "TTTT.TT.TTT.TT.TT.TTT")],
+    ("test", "recorded"),
+    [(0.3, "vttTtTvtvTTtTTtvTvTtvvTt"), (0.02, "vttTtTvtvTTtvttvTvTtvvTt"), (0.8, "TvTTtTvtvTTtTTtvTvTtvvTt")],
 )
-def test_photos_that_premade_concepts_share_stay_where_they_were_recorded(share, recorded):
-    sets = [range(0, 12), range(6, 14), range(14, 18), range(18, 21), range(3, 9)]
-    assert held(21, sets, share, {"train": 2, "test": 2}) == recorded
+def test_photos_that_premade_concepts_share_stay_where_they_were_recorded(test, recorded):
+    sets = [range(0, 12), range(6, 14), range(14, 20), range(18, 24), range(3, 9)]
+    least = {"train": 2, "validation": 2, "test": 2}
+    found = parts(24, sets, shares(test), least)
+    assert found == recorded
+    for photos in sets:
+        assert all("".join(found[i] for i in photos).count(letter) >= 2 for letter in "tvT")
+
+
+def test_test_photos_are_those_of_before_there_was_validation():
+    """A photo's place decides, so that a third part takes none of the test photos away."""
+    without = parts(200, [range(200)], shares(0.3, 1e-9), ONE_EACH)
+    with_validation = parts(200, [range(200)], shares(0.3, 0.2), ONE_EACH)
+    assert [i for i in range(200) if without[i] == "T"] == [i for i in range(200) if with_validation[i] == "T"]
+    assert 20 < with_validation.count("v") < 60

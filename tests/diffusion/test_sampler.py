@@ -102,3 +102,12 @@ def test_refusals():
         make_scheduler(train_timesteps=1)
     with pytest.raises(ValueError, match="from 1 to 10"):
         Sampler(make_scheduler(train_timesteps=10), steps=11)
+
+
+def test_direct_starts_at_zeros_whatever_the_seed():
+    scheduler = make_scheduler("direct")
+    oracle = Oracle(torch.randn(N, K, D, generator=generator(7)), make_scheduler("sample"))
+    for seed in (0, 1):
+        blocks = Sampler(scheduler).sample(oracle, INDEX, TOKENS, MASK, D, generator(seed))
+        assert torch.equal(blocks, oracle.x_0)
+    assert not torch.stack([x_t for x_t, _ in oracle.calls]).any()

@@ -163,3 +163,28 @@ def test_refusals():
     for option in ({"terminal_fraction": 1.5}, {"ema_decay": 1.0}):
         with pytest.raises(ValueError, match=next(iter(option))):
             BlockDiffusionModule(network, make_scheduler(), SGD, **option)
+
+
+def test_direct_prediction_sees_neither_noise_nor_time():
+    data = concepts(16)
+    module = BlockDiffusionModule(Constant(0.0), make_scheduler("direct"), SGD, terminal_fraction=0.0)
+    trainer(max_steps=1).fit(module, loader(data, 16))
+    [(x_t, t, *_)] = module.denoiser.asked
+    assert not x_t.any()
+    assert t.tolist() == [999] * 16
+    torch.testing.assert_close(module.last_losses["train/loss"], data["blocks"][data["valid"]].square().mean())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_held_out_loss_is_the_same_at_every_call_and_leaves_the_module_as_it_was(share):
+    """A constant costs the same at any time and noise, so the shares do not matter; a network's times do."""
+    data = concepts()
+    module = BlockDiffusionModule(Constant(0.5), make_scheduler(), SGD, terminal_fraction=share)
+    x_0 = data["blocks"][data["valid"]]
+    assert module.held_out_loss(data) == pytest.approx(float((0.5 - x_0).square().mean()), rel=1e-5)
+    times = [t.tolist() for _, t, *_ in module.averaged.asked]
+    assert times == [[999] * N, [0, 333, 666, 999]]
+    net = BlockDiffusionModule(denoiser(), make_scheduler(), SGD, terminal_fraction=share)
+    before = net.averaged.training
+    assert net.held_out_loss(data) == net.held_out_loss(data)
+    assert net.averaged.training == before

@@ -26,6 +26,7 @@ def _row(method, concept, seed, step, fid, l1, seconds=None):
         "feature_set": "f",
         "device": "cpu",
         "perceptual": math.nan,
+        "mmd": math.nan,
     }
 
 

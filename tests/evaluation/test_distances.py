@@ -5,7 +5,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from weightgen.evaluation.distances import TargetStatistics, frechet_distance, kernel_distance
+from weightgen.evaluation.distances import TargetStatistics, frechet_distance, gaussian_distance, kernel_distance
 
 
 def _sets(n, m, d, seed=0):
@@ -80,3 +80,25 @@ def test_too_few_samples_are_refused():
         kernel_distance(torch.zeros(1, 4), torch.zeros(3, 4))
     with pytest.raises(ValueError, match="different sizes"):
         frechet_distance(torch.zeros(3, 4), torch.zeros(3, 5))
+
+
+def test_gaussian_distance_by_hand():
+    # two targets at distance 2, so s = 2 and 2 s^2 = 8; outputs at 0 and 4
+    x, y = torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [3.0]])
+    within_x, within_y = np.exp(-16 / 8), np.exp(-4 / 8)
+    between = (2 * np.exp(-1 / 8) + 2 * np.exp(-9 / 8)) / 4
+    assert gaussian_distance(x, y) == pytest.approx(within_x + within_y - 2 * between, rel=1e-12)
+
+
+def test_gaussian_distance_is_unbiased_and_grows_with_a_shift():
+    draws = torch.randn(200, 2, 20, 3, generator=torch.Generator().manual_seed(0))
+    same = np.array([gaussian_distance(x, y) for x, y in draws])
+    assert abs(same.mean()) < 3 * same.std() / len(same) ** 0.5
+    far, farther = (np.mean([gaussian_distance(x + shift, y) for x, y in draws]) for shift in (1, 3))
+    assert 0.1 < far < farther < 2
+
+
+def test_equal_targets_have_a_distance_to_others():
+    """A concept whose targets are all alike has no scale: what differs from them is as far as can be."""
+    assert gaussian_distance(torch.ones(3, 2), torch.zeros(3, 2)) == pytest.approx(2)
+    assert gaussian_distance(torch.zeros(3, 2), torch.zeros(3, 2)) == 0

@@ -1,4 +1,4 @@
-from weightgen.evaluation.methods import colour, label, ordered, ours
+from weightgen.evaluation.methods import colour, label, ordered, ours, pictured
 
 RIVALS = [
     "pix2pix_zero_distilled",
@@ -58,3 +58,28 @@ def test_ours_start_from_generated_weights():
         "generated_steps5": "generated",
         "guided_rounds2": "guided",
     }
+
+
+def test_a_grid_shows_the_telling_methods_and_fills_up_with_others():
+    names = [
+        "mean",
+        "ridge",
+        "generated",
+        "trained",
+        "nearest",
+        "e2gan",
+        "pix2pix",
+        "few_steps",
+        "mlp",
+        "generated_few_steps",
+    ]
+    assert pictured(names) == [
+        "pix2pix",
+        "e2gan",
+        "nearest",
+        "few_steps",
+        "generated",
+        "generated_few_steps",
+        "trained",
+    ]
+    assert pictured(["mlp", "trained", "mean"]) == ["mean", "mlp", "trained"]

@@ -23,13 +23,15 @@ def _row(**changes):
         "feature_set": "efficientnet_lite0",
         "device": "cpu",
         "perceptual": 0.5,
+        "mmd": 0.25,
     }
     return {**row, **changes}
 
 
 def test_the_columns_are_the_agreed_ones():
     assert ",".join(RESULT_COLUMNS) == (
-        "experiment,base,concept,prompt,split,method,seed,step,train_seconds,fid,kid,l1,feature_set,device,perceptual"
+        "experiment,base,concept,prompt,split,method,seed,step,train_seconds,fid,kid,l1,feature_set,device,perceptual,"
+        "mmd"
     )
 
 
@@ -39,11 +41,12 @@ def test_round_trip_is_exact(tmp_path):
     assert read_results(tmp_path / "new" / "results.csv") == rows
 
 
-def test_perceptual_may_be_unmeasured(tmp_path):
+@pytest.mark.parametrize("metric", ["perceptual", "mmd"])
+def test_what_earlier_tables_lack_may_be_unmeasured(tmp_path, metric):
     row = _row()
-    del row["perceptual"]
+    del row[metric]
     write_results(tmp_path / "r.csv", [row])
-    assert math.isnan(read_results(tmp_path / "r.csv")[0]["perceptual"])
+    assert math.isnan(read_results(tmp_path / "r.csv")[0][metric])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

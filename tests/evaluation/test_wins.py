@@ -25,6 +25,7 @@ def run(method, concept, curve, seed=0, base="paper"):
             "feature_set": "efficientnet_lite0",
             "device": "cpu",
             "perceptual": math.nan,
+            "mmd": math.nan,
         }
         for step, fid in curve.items()
     ]

@@ -20,6 +20,7 @@ def run(method, concept, curve, seed=0, base="paper", split="unseen_factor", **c
             "kid": 0.0,
             "l1": fid / 100,
             "perceptual": math.nan,
+            "mmd": math.nan,
             **changes,
         }
         for step, seconds, fid in curve

@@ -91,15 +91,17 @@ EXPECTED = {
     "text_base": "base",
     "mean": "base zoo",
     "nearest": "base zoo",
-    "nearest_k": "base zoo",
+    "nearest_k": "base zoo validation",
     "noised_nearest": "base zoo",
     "pca_gaussian": "base zoo",
     "ridge": "base zoo validation",
     "mlp": "base zoo validation",
-    "few_steps": "base pairs",
+    "few_steps": "base pairs validation",
+    "text_to_weights": "base generator",
     "generated": "base generator",
     "generated_shuffled": "base generator",
-    "generated_few_steps": "base generator pairs",
+    "generated_best_of": "base generator pairs",
+    "generated_few_steps": "base generator pairs validation",
     "guided": "base generator guide pairs",
     "trained": "base own",
 }
@@ -110,12 +112,13 @@ def test_all_that_the_pipeline_wants_to_know_follows_from_the_needs(name):
     init = INITS.find(name)
     needs = EXPECTED[name]
     assert init.needs == set(needs.split())
-    assert init.schedule() == {"scratch": "scratch", "base own": "ceiling"}.get(needs, "lora")
+    assert init.schedule() == {"scratch": "scratch", "base own": "own"}.get(needs, "lora")
     assert init.from_scratch() == (needs == "scratch")
     assert init.rests_on_zoo() == any(word in needs for word in ("zoo", "generator", "guide"))
     assert init.has_novelty() == (needs not in ("scratch", "base"))
     assert init.control == init.shuffled == (name == "generated_shuffled")
     assert init.base == ("all" if name == "text_base" else None)
+    assert init.prediction == ("direct" if name == "text_to_weights" else None)
     assert init.net == ("distilled" if name == "pix2pix_zero_distilled" else "scratch")
 
 

@@ -9,8 +9,8 @@ from torch.nn.functional import l1_loss
 from weightgen.errors import WeightgenError
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.generation.through_base import ThroughBase
-from weightgen.inits.base import TextBaseInit, WeightSpace
-from weightgen.inits.generated import GeneratedFewStepsInit
+from weightgen.inits.base import TextBaseInit, Validation, WeightSpace
+from weightgen.inits.generated import GeneratedBestOfInit, GeneratedFewStepsInit
 from weightgen.inits.pairs import FewStepsInit
 from weightgen.inits.zoo import NearestKInit, NoisedNearestInit, PcaGaussianInit, combine, principal
 from weightgen.text.encoders import TextFeatures
@@ -48,11 +48,39 @@ def test_combine_is_the_mean_plus_weighted_deviations():
 
 def test_nearest_k_weights_by_softmax_of_the_cosine():
     # cosines with the prompt at 0 degrees: 1, 1/2, 0
-    blocks = NearestKInit(k=2, temperature=0.5)(three(), prompt(1.0, 0.0), noise())
+    def nearest(k, temperature, *pooled):
+        space = three(fitted={"k": torch.tensor([k]), "temperature": torch.tensor([temperature])})
+        return NearestKInit()(space, prompt(*pooled), noise())
+
     weight = math.exp(1) / (math.exp(1) + math.exp(2))  # of B: softmax of (2, 1)
-    torch.testing.assert_close(blocks, weight * B)
-    torch.testing.assert_close(NearestKInit(k=1)(three(), prompt(0.0, 1.0), noise()), C)
-    torch.testing.assert_close(NearestKInit(k=9, temperature=1e6)(three(), prompt(0.0, 1.0), noise()), B)
+    torch.testing.assert_close(nearest(2, 0.5, 1.0, 0.0), weight * B)
+    torch.testing.assert_close(nearest(1, 0.1, 0.0, 1.0), C)
+    torch.testing.assert_close(nearest(9, 1e6, 0.0, 1.0), B)
+
+
+def judged(*answers, **options):
+    """Validation concepts at 0 degrees, whose translators are the better the nearer their sets are to `answers`."""
+    wanted = torch.stack(answers)
+    texts = [prompt(1.0, 0.0) for _ in answers]
+    return Validation(texts, lambda sets: (sets - wanted).abs().flatten(1).mean(1), **options)
+
+
+def test_nearest_k_takes_what_is_best_on_validation_concepts():
+    weight = math.exp(1) / (math.exp(1) + math.exp(2))
+    init = NearestKInit(ks=(1, 2, 3), temperatures=(0.1, 0.5, 9.0))
+    fitted = init.fit(three(validation=judged(weight * B, weight * B)), 0)
+    assert (int(fitted["k"]), float(fitted["temperature"])) == (2, 0.5)
+    assert float(fitted["validation_error"]) == pytest.approx(0, abs=1e-6)
+    assert int(init.fit(three(validation=judged(A)), 0)["k"]) == 1
+    with pytest.raises(WeightgenError, match=r"concepts\.validation"):
+        init.fit(three(), 0)
+    with pytest.raises(WeightgenError, match="not fitted"):
+        init(three(), prompt(1.0, 0.0), noise())
+
+
+def test_what_gives_no_finite_pictures_is_named():
+    with pytest.raises(WeightgenError, match="finite"):
+        NearestKInit().fit(three(validation=judged(A * torch.nan)), 0)
 
 
 def test_noise_has_a_tenth_of_each_weights_own_deviation():
@@ -88,7 +116,8 @@ def test_pca_draws_have_the_zoos_mean_and_covariance():
 
 @pytest.mark.parametrize("blocks", [torch.stack([A]), torch.stack([B, B, B])])
 def test_a_zoo_without_variation_gives_its_only_set(blocks):
-    space = WeightSpace(ZERO, blocks, torch.eye(2)[:1].expand(len(blocks), -1))
+    fitted = {"k": torch.tensor([5]), "temperature": torch.tensor([0.1])}
+    space = WeightSpace(ZERO, blocks, torch.eye(2)[:1].expand(len(blocks), -1), fitted=fitted)
     for init in (NearestKInit(), NoisedNearestInit(), PcaGaussianInit()):
         torch.testing.assert_close(init(space, prompt(1.0, 0.0), noise()), blocks[0])
 
@@ -100,8 +129,9 @@ def test_the_base_that_saw_all_concepts_starts_with_its_lora_at_zero():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: NearestKInit(k=0),
-        lambda: NearestKInit(temperature=0.0),
+        lambda: NearestKInit(ks=[0]),
+        lambda: NearestKInit(temperatures=[0.0]),
+        lambda: GeneratedBestOfInit(starts=0),
         lambda: PcaGaussianInit(0),
         lambda: FewStepsInit(steps=0),
         lambda: FewStepsInit(pairs=0),
@@ -113,6 +143,8 @@ def test_senseless_options_are_named(make):
 
 
 # Evidence
+
+RATE = {"rate": torch.tensor([0.02])}
 
 
 def evidence(train="ab", pairs=3, rule=1):
@@ -154,9 +186,9 @@ def test_few_steps_are_adam_on_the_peft_models_own_factors():
     seen, model = evidence(pairs=5)
     layout = seen.through.layout
     zero = layout.to_blocks(lora_state(model))
-    init = FewStepsInit(steps=4, pairs=3, rate=0.02, betas=(0.5, 0.99))
+    init = FewStepsInit(steps=4, pairs=3, betas=(0.5, 0.99))
     with torch.no_grad():
-        blocks = init(WeightSpace(zero, evidence=seen), seen.text, noise())
+        blocks = init(WeightSpace(zero, evidence=seen, fitted=RATE), seen.text, noise())
     few = seen.first(3)
     optimizer = torch.optim.Adam(lora_parameters(model).values(), 0.01, (0.5, 0.99))
     start = float(plain_loss(few, model).detach())
@@ -173,13 +205,39 @@ def test_few_steps_are_adam_on_the_peft_models_own_factors():
 
 
 class Answer:
-    """A weight generator that gives known blocks, seen once."""
+    """A weight generator that gives known sets, one a prompt."""
 
-    def __init__(self, blocks):
-        self.blocks = blocks
+    def __init__(self, *sets):
+        self.sets = torch.stack(sets)
 
     def __call__(self, text, noise):
-        return self.blocks[None]
+        return self.sets[: len(text)]
+
+
+def test_the_rate_is_the_best_on_validation_concepts():
+    """Judged by the very pairs that it moves on: the error of each rate can be had by hand."""
+    seen, model = evidence(pairs=4)
+    zero = seen.through.layout.to_blocks(lora_state(model))
+    init = FewStepsInit(steps=2, pairs=4, rates=(1e-4, 0.02, 5.0))
+    with torch.no_grad():
+        errors = {rate: float(seen.loss(init.move(zero, seen, rate))) for rate in init.rates}
+        validation = Validation([seen.text], lambda sets: seen.loss(sets[0])[None], [seen])
+        fitted = init.fit(WeightSpace(zero, validation=validation), 0)
+    assert float(fitted["rate"]) == pytest.approx(min(errors, key=errors.get)) == 0.02
+    assert float(fitted["validation_error"]) == pytest.approx(errors[0.02])
+
+
+def test_the_best_of_several_starts_is_the_one_that_the_pairs_choose():
+    seen, _ = evidence(pairs=4)
+    layout = seen.through.layout
+    sets = [layout.valid() * 0.2 * torch.randn(layout.blocks, 64) for _ in range(3)]
+    with torch.no_grad():
+        losses = [float(seen.first(2).loss(blocks)) for blocks in sets]
+        best = GeneratedBestOfInit(starts=3, pairs=2)(
+            WeightSpace(sets[0], evidence=seen, generator=Answer(*sets)), seen.text, noise()
+        )
+        torch.testing.assert_close(seen.first(2).losses(torch.stack(sets)).tolist(), losses)
+    assert torch.equal(best, sets[losses.index(min(losses))])
 
 
 def test_steps_from_the_generated_set_are_adams_from_there():
@@ -187,8 +245,8 @@ def test_steps_from_the_generated_set_are_adams_from_there():
     layout = seen.through.layout
     generated = layout.valid() * 0.1 * torch.randn(layout.blocks, 64)
     before = generated.clone()
-    space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated))
-    one = GeneratedFewStepsInit(steps=1, pairs=2, rate=0.02)(space, seen.text, noise())
+    space = WeightSpace(torch.zeros_like(generated), evidence=seen, generator=Answer(generated), fitted=RATE)
+    one = GeneratedFewStepsInit(steps=1, pairs=2)(space, seen.text, noise())
     loss, gradient = seen.first(2).loss_and_gradient(generated)
     # Adam's first step is its rate times the gradient's sign, whatever the betas.
     expected = generated - 0.02 * loss * gradient / (gradient.abs() + 1e-8)
@@ -209,7 +267,7 @@ def test_evidence_refuses_what_does_not_fit():
         ThroughBase(seen.through.stacked, other)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"pairs": 0}, {"rate": 0.0}])
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"pairs": 0}, {"rates": [0.0]}, {"rates": []}])
 def test_few_steps_want_positive_numbers(bad):
-    with pytest.raises(WeightgenError, match=r"init\.rate"):
+    with pytest.raises(WeightgenError, match=r"init\.rates"):
         FewStepsInit(**bad)

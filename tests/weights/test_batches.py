@@ -5,7 +5,7 @@ from itertools import islice
 import torch
 
 from weightgen.batches import Batches, Texts
-from weightgen.weights.batches import set_batches
+from weightgen.weights.batches import block_batches, set_batches
 
 N, K, D = 5, 4, 3
 # set n, block k holds 100 n + 10 k + (0, 1, 2), so that every value says where it is from
@@ -66,3 +66,26 @@ def test_resuming_equals_never_stopping():
     assert len(whole) == 6
     assert len(rest) == 2
     assert all(same(a, b) for a, b in zip(whole[4:], rest, strict=True))
+
+
+def test_single_blocks_of_any_sets_belong_together():
+    drawn = block_batches(BLOCKS, VALID, drawn_texts(), 64, seed=1)
+    seen = set()
+    for batch in islice(drawn, 10):
+        assert batch["blocks"].shape == batch["valid"].shape == (64, 1, D)
+        assert batch["index"].shape == (64, 1)
+        for block, valid, index, tokens in zip(
+            batch["blocks"][:, 0], batch["valid"][:, 0], batch["index"][:, 0], batch["tokens"], strict=True
+        ):
+            concept, number = int(block[0]) // 100, int(block[0]) % 100 // 10
+            assert torch.equal(block, BLOCKS[concept, number])
+            assert int(index) == number
+            assert torch.equal(valid, VALID[number])
+            assert int(tokens[0, 0]) in PROMPTS[concept]
+            seen.add((concept, number))
+    assert len(seen) == N * K  # each block of each set comes
+    assert same(drawn.batch(3), block_batches(BLOCKS, VALID, drawn_texts(), 64, seed=1).batch(3))
+
+
+def drawn_texts() -> Texts:
+    return Texts(TOKENS, TEXT_MASK, PROMPTS)

@@ -10,7 +10,7 @@ from weightgen.errors import DataError
 from weightgen.files import sha256
 
 SPLITS = ("train", "validation", "unseen_combination", "unseen_factor")  # of concepts
-PARTS = ("train", "test")  # of photos and of pairs
+PARTS = ("train", "validation", "test")  # of photos and of pairs: choices are made on validation, reported is test
 LEAST = {"train": 2}  # concepts: a zoo of one has no spread; every other split: 1
 
 
@@ -24,20 +24,30 @@ def place(name: str, seed: int = 0) -> float:
     return place_of(sha256(f"{seed}/{name}"))
 
 
-def hold_out(sets: Iterable[Sequence[str]], share: float, least: Mapping[str, int]) -> set[str]:
-    """Digests of the photos for testing: those whose place lies below `share`, in all sets at once.
+def parts_of(sets: Iterable[Sequence[str]], shares: Mapping[str, float], least: Mapping[str, int]) -> dict[str, str]:
+    """Digest of a photo -> its part, the same in all sets.
 
-    sets: the digests of each concept's photos, ascending. Only where a set has under least["test"] on that side, or under
-    least["train"] on the other, does the nearest photo change sides, in all of them; a set too small for both gives way
-    in training.
+    sets: the digests of each concept's photos, ascending. shares: of "test", whose places are the lowest, and of
+    "validation", whose places follow. Only where a set has under least[part] in a part does the nearest photo change
+    sides, in all sets; one too small for all three gives way in training.
     """
-    sets = list(sets)
+    left, parts, share, rest = [list(photos) for photos in sets], {}, 0.0, sum(least.values())
+    for part in ("test", "validation"):
+        share, rest = share + shares[part], rest - least[part]
+        held = _hold_out(left, share, least[part], rest)
+        parts |= dict.fromkeys(held, part)
+        left = [[digest for digest in photos if digest not in held] for photos in left]
+    return parts | {digest: "train" for photos in left for digest in photos}
+
+
+def _hold_out(sets: Sequence[Sequence[str]], share: float, held_least: int, rest_least: int) -> set[str]:
+    """Digests whose place lies below `share`, in all sets at once, and those that the least numbers move."""
     held = {digest for photos in sets for digest in photos if place_of(digest) < share}
     for photos in sets:
         kept = [digest for digest in photos if digest not in held]
-        held.update(kept[: max(0, least["test"] - (len(photos) - len(kept)))])
-        lacking = least["train"] - sum(digest not in held for digest in photos)
-        if lacking > 0 and len(photos) >= sum(least.values()):
+        held.update(kept[: max(0, held_least - (len(photos) - len(kept)))])
+        lacking = rest_least - sum(digest not in held for digest in photos)
+        if lacking > 0 and len(photos) >= held_least + rest_least:
             held.difference_update([digest for digest in photos if digest in held][-lacking:])
     return held
 

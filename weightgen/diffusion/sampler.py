@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-PREDICTIONS = ("sample", "v_prediction")
+PREDICTIONS = ("sample", "v_prediction", "direct")
 TRAIN_TIMESTEPS = 1000  # the last of them, TRAIN_TIMESTEPS - 1, is pure noise
 
 
@@ -14,7 +14,8 @@ def make_scheduler(prediction: str = "sample", train_timesteps: int = TRAIN_TIME
     """DDIM with zero terminal SNR (arXiv 2305.08891): the last step is pure noise, which is where sampling
     starts.
 
-    prediction: "sample" (the network predicts x_0) or "v_prediction"; train_timesteps: >= 2. Raises
+    prediction: "sample" (the network predicts x_0), "v_prediction", or "direct": x_0 from the prompt alone, with zeros where
+    noise would be and always the last step, so no diffusion at all; train_timesteps: >= 2. Raises
     ValueError otherwise.
     """
     if train_timesteps < 2:
@@ -41,6 +42,15 @@ def check_prediction(scheduler: DDIMScheduler) -> None:
         )
 
 
+def draw_noise(scheduler: DDIMScheduler, *shape: int, generator: torch.Generator) -> Tensor:
+    """What takes the place of noise: N(0, 1); zeros where the prediction is direct."""
+    return torch.zeros(shape) if is_direct(scheduler) else torch.randn(shape, generator=generator)
+
+
+def is_direct(scheduler: DDIMScheduler) -> bool:
+    return scheduler.config.prediction_type == "direct"
+
+
 def alpha_bar(scheduler: DDIMScheduler, t: Tensor) -> Tensor:
     """t: (N,) long -> (N, 1, 1) signal power of x_t, in [0, 1]."""
     return scheduler.alphas_cumprod.to(t.device)[t][:, None, None]
@@ -48,7 +58,7 @@ def alpha_bar(scheduler: DDIMScheduler, t: Tensor) -> Tensor:
 
 def to_x0(scheduler: DDIMScheduler, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     """The x_0 that a network's output means. output, x_t: (N, K, D); t: (N,) long -> (N, K, D)."""
-    if scheduler.config.prediction_type == "sample":
+    if scheduler.config.prediction_type != "v_prediction":
         return output
     a = alpha_bar(scheduler, t).to(x_t.dtype)
     return a.sqrt() * x_t - (1 - a).sqrt() * output  # v = sqrt(a) eps - sqrt(1 - a) x_0
@@ -87,7 +97,7 @@ class Sampler:
         # its own copy: set_timesteps changes a scheduler, and x_0 is what we hand it
         scheduler = DDIMScheduler.from_config(self.scheduler.config, prediction_type="sample")
         scheduler.set_timesteps(self.steps)
-        x_t = torch.randn(*index.shape, block_size, generator=generator).to(device, dtype)
+        x_t = draw_noise(self.scheduler, *index.shape, block_size, generator=generator).to(device, dtype)
         for step in scheduler.timesteps:
             t = step.to(device).expand(len(index))
             output = denoiser(x_t, t, index, tokens, text_mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from diffusers import DDIMScheduler
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from weightgen.diffusion.averaged import AveragedModule
-from weightgen.diffusion.sampler import check_prediction
+from weightgen.diffusion.sampler import check_prediction, draw_noise, is_direct
 from weightgen.rng import stream
 from weightgen.schedules import Schedule
 from weightgen.slices import own_rows
@@ -24,7 +24,7 @@ def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 class BlockDiffusionModule(AveragedModule):
     """Trains `denoiser`; `averaged` is what to export.
 
-    scheduler: prediction type "sample" or "v_prediction" (ValueError for epsilon); optimizer: parameters -> Optimizer;
+    scheduler: as `make_scheduler` makes it (ValueError for epsilon); optimizer: parameters -> Optimizer;
     ema_decay: of the averaged weights, in [0, 1); warmup_steps: linear warm-up of the learning rate; decay_steps: cosine
     decay to 0 at that step, or None for a constant rate; terminal_fraction: share of samples trained at the last, pure-noise
     step; seed: of noise and times.
@@ -53,15 +53,32 @@ class BlockDiffusionModule(AveragedModule):
         self.seed = seed
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        x_0 = batch["blocks"]
-        t, noise = self.draw(x_0, batch_idx)
-        x_t = self.scheduler.add_noise(x_0, noise, t)
-        output = self.denoiser(x_t, t, batch["index"], batch["tokens"], batch["text_mask"])
-        v_target = self.scheduler.config.prediction_type == "v_prediction"
-        target = self.scheduler.get_velocity(x_0, noise, t) if v_target else x_0
-        loss = masked_mse(output, target, batch["valid"]) * batch.get("share", 1.0)
+        loss = self.loss(self.denoiser, batch, *self.draw(batch["blocks"], batch_idx)) * batch.get("share", 1.0)
         self.last_losses = {"train/loss": loss.detach()}
         return loss
+
+    def loss(self, net: nn.Module, batch: Mapping[str, Tensor], t: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of x_0 (or v) at times t (N,) with this noise (N, K, D)."""
+        x_0 = batch["blocks"]
+        output = net(self.scheduler.add_noise(x_0, noise, t), t, batch["index"], batch["tokens"], batch["text_mask"])
+        v_target = self.scheduler.config.prediction_type == "v_prediction"
+        target = self.scheduler.get_velocity(x_0, noise, t) if v_target else x_0
+        return masked_mse(output, target, batch["valid"])
+
+    @torch.no_grad()
+    def held_out_loss(self, batch: Mapping[str, Tensor]) -> float:
+        """The averaged denoiser's loss on sets that it does not train on, with the training's shares of the last step and of
+        all times, these evenly spaced; noise and times are the same at every call."""
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        x_0, last = batch["blocks"], self.scheduler.config.num_train_timesteps - 1
+        noise = draw_noise(self.scheduler, *x_0.shape, generator=stream(self.seed, "denoiser/validation")).to(x_0)
+        share = 1.0 if is_direct(self.scheduler) else self.terminal_fraction
+        spaced = torch.linspace(0, last, len(x_0)).round().long().to(x_0.device)
+        net, training = self.averaged, self.averaged.training
+        net.eval()
+        losses = [self.loss(net, batch, t, noise) for t in (torch.full_like(spaced, last), spaced)]
+        net.train(training)
+        return float(share * losses[0] + (1 - share) * losses[1])
 
     def draw(self, x_0: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
         """x_0: (N, K, D) -> t (N,) long, noise (N, K, D): a function of the step alone, so that a resumed run draws what an
@@ -76,6 +93,6 @@ class BlockDiffusionModule(AveragedModule):
         last = self.scheduler.config.num_train_timesteps - 1
         rows, mine = own_rows(len(x_0), self.trainer, batch_idx)
         t = torch.randint(0, last + 1, (rows,), generator=times)
-        t[torch.rand(rows, generator=times) < self.terminal_fraction] = last
-        eps = torch.randn(rows, *x_0.shape[1:], generator=noise)
+        t[torch.rand(rows, generator=times) < (1 if is_direct(self.scheduler) else self.terminal_fraction)] = last
+        eps = draw_noise(self.scheduler, rows, *x_0.shape[1:], generator=noise)
         return t[mine].to(x_0.device), eps[mine].to(x_0)

@@ -1,6 +1,5 @@
 """What the curves of many methods say: summary, races, wins, a row per concept, and the gap each start closes."""
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +8,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from weightgen.evaluation.curves import METRICS, Curve, Groups, Run, Runs, draw_weights, interval, log_fid, mean
-from weightgen.evaluation.methods import CEILING, FROM_SCRATCH, OURS, START
+from weightgen.evaluation.curves import METRICS, NEVER, Curve, Groups, Run, Runs, draw_weights, interval, log_fid, mean
+from weightgen.evaluation.methods import FROM_SCRATCH, OURS, OWN, START
 from weightgen.evaluation.results import ResultRow, Table, columns
 
 SUMMARY_COLUMNS = columns(
-    "base split method concepts seeds fid_start fid_end l1_start l1_end gap_closed gap_closed_low gap_closed_high "
-    "gap_closed_fid seconds seconds_to_target speedup never_reached"
+    "base split method concepts seeds fid_start fid_end kid_start kid_end mmd_start mmd_end perceptual_start "
+    "perceptual_end l1_start l1_end gap_closed gap_closed_low gap_closed_high gap_closed_fid seconds seconds_to_target "
+    "speedup censored"
 )
-RACE_COLUMNS = columns("base split target method runs seconds_to_target speedup speedup_low speedup_high never_reached")
+RACE_COLUMNS = columns("base split target method runs seconds_to_target speedup speedup_low speedup_high censored")
 WIN_COLUMNS = columns(
     "base split method rival point metric concepts pairs win_rate win_rate_low win_rate_high ratio ratio_low "
     "ratio_high p_value"
@@ -25,15 +25,15 @@ WIN_COLUMNS = columns(
 Measure = Callable[[Mapping[str, Any]], float]  # of a result row, lower is better
 Methods = Mapping[str, Runs]  # of one base and split
 Estimate = tuple[float | None, float | None, float | None]  # value, low, high
-NEVER = math.inf  # seconds of a run that does not reach its target: its speed-up is 0
 
 
 def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
     """-> dicts with SUMMARY_COLUMNS; a figure that lacks a rival it is defined by is None.
 
-    fid_*: geometric means over (concept, seed); l1_*, seconds (at the last evaluation): arithmetic means.
+    fid_*: geometric means over (concept, seed); other metrics, seconds (at the last evaluation): arithmetic means, None
+    where some run did not measure it.
     gap_closed: at step 0 on L1, see `gap_closed`; *_low, *_high: its 95 % interval.
-    seconds_to_target, speedup, never_reached: see `race`, against pix2pix.
+    seconds_to_target, speedup, censored: see `race`, against pix2pix.
     """
     table = []
     for (base, split), methods in groups.items():
@@ -43,13 +43,13 @@ def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
             figures = race(runs, methods.get(FROM_SCRATCH, {}), bootstrap=0)
             row = {"base": base, "split": split, "method": method}
             row["concepts"], row["seeds"] = (len(set(names)) for names in zip(*runs, strict=True))
-            for metric in ("fid", "l1"):
+            for metric in METRICS:
                 for when, scores in rows.items():
                     row[f"{metric}_{when}"] = mean((score[metric] for score in scores), metric)
             row |= {"gap_closed": closed, "gap_closed_low": low, "gap_closed_high": high}
             row["gap_closed_fid"] = gap_closed(methods, method, log_fid, bootstrap=0)[0]
             row["seconds"] = statistics.fmean(score["train_seconds"] for score in rows["end"])
-            row |= {name: figures[name] for name in ("seconds_to_target", "speedup", "never_reached")}
+            row |= {name: figures[name] for name in ("seconds_to_target", "speedup", "censored")}
             table.append(row)
     return table
 
@@ -86,13 +86,13 @@ def gap_difference(
 
 
 def _known(methods: Methods, run: Run) -> bool:
-    return run in methods.get(START, {}) and run in methods.get(CEILING, {})
+    return run in methods.get(START, {}) and run in methods.get(OWN, {})
 
 
 def _closed(methods: Methods, method: str, runs: Sequence[Run], measure: Measure, weights: np.ndarray) -> np.ndarray:
     """weights: (draws, len(runs)) -> the gap closed in each draw (draws,); nan where there is none to close."""
     zero, init, trained = (
-        np.array([measure(methods[name][run].start) for run in runs]) for name in (START, method, CEILING)
+        np.array([measure(methods[name][run].start) for run in runs]) for name in (START, method, OWN)
     )
     room = weights @ (zero - trained)
     return np.divide(weights @ (zero - init), room, out=np.full(len(room), np.nan), where=room > 0)
@@ -110,29 +110,29 @@ def _estimate(runs: Sequence[Run], bootstrap: int, seed: int, statistic: Callabl
 def race(runs: Runs, targets: Runs, bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Seconds to another method's last FID on the same concept and seed: the last six of RACE_COLUMNS.
 
-    seconds_to_target: median over the runs that both have of train_seconds at the first evaluation at or below that
-    FID; speedup: median of the target method's own seconds to it over these. A run that never gets there counts as
-    infinite seconds and a speed-up of 0, one that starts there as infinitely fast. Both medians are None where the
-    middle run never gets there (of an even number, either middle run): "never" in every table and figure.
-    speedup_low, speedup_high: 95 % bootstrap over concepts, then seeds (None with bootstrap=0).
-    never_reached: how many runs never get there. All None where the two have no run in common.
+    seconds_to_target: median over the runs that both have of the seconds to that FID, see `Curve.seconds_to`; speedup:
+    median of the target method's own seconds to it over these. A run that never gets there is censored: all that is
+    known is that it takes longer than it was given, so it counts as infinite seconds and a speed-up of 0. Both medians are
+    None where the middle run is censored (of an even number, either middle run): "never" in every table and figure.
+    speedup_low, speedup_high: 95 % bootstrap over concepts, then seeds (None with bootstrap=0). No speed-up is given
+    between runs of different devices. censored: how many runs are. All None where the two have no run in common.
     """
     common = [run for run in runs if run in targets]
     if not common:
         return dict.fromkeys(RACE_COLUMNS[4:]) | {"runs": 0}
     goals = {run: targets[run].end["fid"] for run in common}
     seconds = [runs[run].seconds_to(goals[run]) for run in common]
-    theirs = [targets[run].seconds_to(goals[run]) for run in common]
-    speedups = [other / own if own > 0 else math.inf for own, other in zip(seconds, theirs, strict=True)]
+    speedups = [targets[run].seconds_to(goals[run]) / own for run, own in zip(common, seconds, strict=True)]
     median = statistics.median(seconds)
-    low, high = _median_interval(common, speedups, bootstrap, seed) if bootstrap else (None, None)
+    alike = all(runs[run].end["device"] == targets[run].end["device"] for run in common)
+    low, high = _median_interval(common, speedups, bootstrap, seed) if bootstrap and alike else (None, None)
     return {
         "runs": len(common),
         "seconds_to_target": median if median < NEVER else None,
-        "speedup": statistics.median(speedups) if median < NEVER else None,
+        "speedup": statistics.median(speedups) if median < NEVER and alike else None,
         "speedup_low": low,
         "speedup_high": high,
-        "never_reached": seconds.count(NEVER),
+        "censored": seconds.count(NEVER),
     }
 
 

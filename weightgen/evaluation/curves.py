@@ -13,9 +13,11 @@ from weightgen.evaluation.methods import NO_BASE, ONE_BASE, ordered
 from weightgen.evaluation.results import ResultRow
 from weightgen.rng import numpy_stream
 
-METRICS = ("fid", "l1", "kid", "perceptual")
+METRICS = ("fid", "kid", "mmd", "perceptual", "l1")
 GEOMETRIC = frozenset({"fid"})  # spans decades between concepts: its arithmetic mean would be the worst concept's
+INSTANT = 1e-3  # seconds: no start is told apart from one that takes less
 FID_FLOOR = 1e-12  # a perfect FID of 0 has no logarithm
+NEVER = math.inf  # seconds of a run that does not reach its target: it is censored
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,19 @@ class Curve:
         return self.rows[-1]
 
     def seconds_to(self, fid: float) -> float:
-        """train_seconds of the first evaluation with FID <= fid; inf where it is never reached."""
-        return next((row["train_seconds"] for row in self.rows if row["fid"] <= fid), math.inf)
+        """train_seconds at which the curve first has FID `fid`, at least INSTANT; NEVER where no evaluation is as low.
+
+        Between two evaluations the logarithm of FID is linear in that of seconds.
+        """
+        seconds = [max(row["train_seconds"], INSTANT) for row in self.rows]
+        for i, row in enumerate(self.rows):
+            if row["fid"] <= fid:
+                if i == 0:
+                    return seconds[0]
+                above, below = log_fid(self.rows[i - 1]), log_fid(row)
+                share = (above - log_fid({"fid": fid})) / (above - below)
+                return seconds[i - 1] * (seconds[i] / seconds[i - 1]) ** share
+        return NEVER
 
 
 class Point(NamedTuple):

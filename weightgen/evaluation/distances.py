@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors: Frechet (FID) and kernel (KID).
+"""Distances between two sets of feature vectors: Frechet (FID), and kernels, polynomial (KID) and Gaussian (MMD).
 
 FID with a feature set other than InceptionV3's is not the published FID: results carry the features' name.
 """
@@ -55,11 +55,36 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
     x: (N, D), y: (M, D), N, M >= 2. Equal to torchmetrics' poly_mmd where N = M, which is all that it
     supports. Unbiased, so it may be slightly negative. Raises ValueError with fewer samples.
     """
-    n, m = len(x), len(y)
-    if min(n, m) < 2:
-        raise ValueError(f"the kernel distance needs two samples of each set, got {n} and {m}")
+    _enough(x, y)
     x, y = x.double(), y.double()
-    k_xx, k_yy, k_xy = poly_kernel(x, x), poly_kernel(y, y), poly_kernel(x, y)
+    return _unbiased(poly_kernel(x, x), poly_kernel(y, y), poly_kernel(x, y))
+
+
+def gaussian_distance(x: Tensor, y: Tensor) -> float:
+    """Unbiased MMD^2 with the kernel exp(-|x - y|^2 / (2 s^2)), float64, at most 2: no assumption on how features are
+    distributed, and little bias from few images (Jayasumana et al. 2024, CMMD, with these features for CLIP's).
+
+    x: (N, D), y: (M, D), the targets; s: the median distance of two targets. Raises ValueError with under 2 of either.
+    """
+    _enough(x, y)
+    x, y = x.double(), y.double()
+    between = torch.cdist(y, y)
+    scale = between[torch.triu(torch.ones_like(between, dtype=torch.bool), 1)].median().square().clamp(min=1e-12)
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-torch.cdist(a, b).square() / (2 * scale))
+
+    return _unbiased(kernel(x, x), kernel(y, y), kernel(x, y))
+
+
+def _enough(x: Tensor, y: Tensor) -> None:
+    if min(len(x), len(y)) < 2:
+        raise ValueError(f"the kernel distance needs two samples of each set, got {len(x)} and {len(y)}")
+
+
+def _unbiased(k_xx: Tensor, k_yy: Tensor, k_xy: Tensor) -> float:
+    """MMD^2 of kernel values, leaving each sample with itself out."""
+    n, m = k_xy.shape
     within_x = (k_xx.sum() - k_xx.trace()) / (n * (n - 1))
     within_y = (k_yy.sum() - k_yy.trace()) / (m * (m - 1))
     return (within_x + within_y - 2 * k_xy.mean()).item()

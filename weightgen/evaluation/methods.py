@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-# name -> (label, colour). Canonical order: from scratch, bases, the trivial rivals, ours, the ceiling.
+# name -> (label, colour). Canonical order: from scratch, bases, the trivial rivals, ours, the own LoRA.
 _METHODS: dict[str, tuple[str, str]] = {
     "pix2pix_zero_distilled": ("pix2pix-zero distilled (Co-Mod-GAN)", "#9a9a9a"),
     "pix2pix": ("pix2pix (from scratch)", "#3b3b3b"),
@@ -15,18 +15,34 @@ _METHODS: dict[str, tuple[str, str]] = {
     "ridge": ("ridge regression", "#7b52ab"),
     "mlp": ("MLP regression", "#cc79a7"),
     "pca_gaussian": ("Gaussian in PCA space", "#6b3a4a"),
+    "text_to_weights": ("text to weights, no diffusion", "#4d7c0f"),
     "few_steps": ("a few Adam steps", "#1fc8c8"),
     "generated": ("generated (ours)", "#d7301f"),
+    "generated_best_of": ("generated, the best of several (ours)", "#e67e5b"),
     "generated_few_steps": ("generated, then a few Adam steps (ours)", "#c51b8a"),
     "guided": ("generated, guided by a few pairs (ours)", "#7f0000"),
     "generated_shuffled": ("generated, told another prompt", "#f4a582"),
-    "trained": ("trained LoRA (ceiling)", "#56b4e9"),
+    "trained": ("the concept's own LoRA", "#56b4e9"),
 }
 OURS = "generated"
-FROM_PAIRS = ("generated_few_steps", "guided")  # ours that look at pairs, compared in a table of their own
+FROM_WORDS = (
+    "text_base",
+    "mean",
+    "nearest",
+    "nearest_k",
+    "ridge",
+    "mlp",
+    "text_to_weights",
+)  # rivals told no more than ours
+FROM_PAIRS = (
+    "generated_best_of",
+    "generated_few_steps",
+    "guided",
+)  # ours that look at pairs, compared in a table of their own
+PICTURED = ("pix2pix", "e2gan", "nearest", "few_steps", "generated", "generated_few_steps", "trained")  # rows of a grid
 FROM_SCRATCH = "pix2pix"
 START = "e2gan"
-CEILING = "trained"
+OWN = "trained"
 NO_BASE = "none"
 ONE_BASE = frozenset({"text_base"})  # always on the base that saw all train concepts
 
@@ -39,6 +55,14 @@ def ordered(names: Iterable[str]) -> list[str]:
     ours alphabetically."""
     ranks = {name: i for i, name in enumerate(_METHODS)}
     return sorted(set(names), key=lambda name: (ranks.get(_stem(name), ranks[OURS] - 0.5), name))
+
+
+def pictured(names: Iterable[str]) -> list[str]:
+    """As many of these methods as a grid shows: the telling ones, then others in canonical order."""
+    found = ordered(names)
+    return ordered(
+        [*(name for name in PICTURED if name in found), *(n for n in found if n not in PICTURED)][: len(PICTURED)]
+    )
 
 
 def label(name: str) -> str:
@@ -58,7 +82,7 @@ def colour(name: str) -> str:
 
 
 def ours(name: str) -> str | None:
-    """Which of our three ways to start from generated weights a method is, a variant or a control of; None of a rival."""
+    """Which of our ways to start from generated weights a method is, a variant or a control of; None of a rival."""
     stem = _stem(name)
     stem = OURS if stem == f"{OURS}_shuffled" else stem
     return stem if stem in (OURS, *FROM_PAIRS) else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from weightgen.evaluation.distances import TargetStatistics, frechet_distance, kernel_distance
+from weightgen.evaluation.distances import TargetStatistics, frechet_distance, gaussian_distance, kernel_distance
 from weightgen.evaluation.features import Features, check_images
 
 
@@ -26,7 +26,7 @@ class Reference:
 
 
 class ImageMetrics:
-    """fid, kid, l1 and perceptual of outputs against their targets.
+    """fid, kid, mmd, l1 and perceptual of outputs against their targets.
 
     features: an extractor (weightgen.evaluation.features), already on the device it shall run on.
     batch_size: images per pass; on one core 32 is as fast as any, for the maps stay in cache.
@@ -56,9 +56,9 @@ class ImageMetrics:
     def __call__(self, outputs: Tensor, reference: Reference) -> dict[str, float]:
         """outputs: uint8 (M, 3, H, W), image i made from the photo of target i.
 
-        -> fid >= 0 and kid (feature units); l1 in [0, 1], mean |output - target| / 255; perceptual in
+        -> fid >= 0 and kid (feature units); mmd, at most 2; l1 in [0, 1], mean |output - target| / 255; perceptual in
         [0, 4], the mean over images, levels and positions of the squared distance of channel-normalised
-        maps: LPIPS (Zhang et al. 2018, eq. 1) with all weights equal. Lower is better in all four.
+        maps: LPIPS (Zhang et al. 2018, eq. 1) with all weights equal. Lower is better in all five.
         Raises ValueError where shapes or feature sets differ.
         """
         check_images(outputs)
@@ -81,6 +81,7 @@ class ImageMetrics:
         return {
             "fid": frechet_distance(joined, reference.statistics),
             "kid": kernel_distance(joined, reference.pooled),
+            "mmd": gaussian_distance(joined, reference.pooled),
             "l1": absolute / (255 * outputs.numel()),
             "perceptual": perceptual / len(outputs),
         }

@@ -27,7 +27,7 @@ class ResultRow(TypedDict):
     base: name of the base translator, "none" for methods without one; step: generator updates so far;
     train_seconds: training time so far without evaluation, plus what the method spent on its start
     (e.g. generating weights), so that curves of all methods share one clock; fid, kid: in units of
-    feature_set; l1: [0, 1]; perceptual: [0, 4] or nan where not measured.
+    feature_set; l1: [0, 1]; perceptual: [0, 4], mmd: at most 2, either nan where not measured.
     """
 
     experiment: str
@@ -45,8 +45,10 @@ class ResultRow(TypedDict):
     feature_set: str
     device: str
     perceptual: float
+    mmd: float
 
 
+LATE = ("perceptual", "mmd")  # columns that tables of earlier runs lack
 _TYPES = dict(ResultRow.__annotations__)
 RESULT_COLUMNS = tuple(_TYPES)
 
@@ -115,7 +117,7 @@ def _cell(value: Any) -> Any:
 
 
 def _typed(row: Mapping[str, Any], where: str) -> ResultRow:
-    missing = [column for column in RESULT_COLUMNS if column not in row and column != "perceptual"]
+    missing = [column for column in RESULT_COLUMNS if column not in row and column not in LATE]
     if missing:
         raise DataError(f"{where}: columns missing: {', '.join(missing)}")
     if extra := [key for key in row if key not in _TYPES]:

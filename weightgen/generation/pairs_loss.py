@@ -53,6 +53,11 @@ class Evidence:
         """blocks: (K, D) -> scalar, mean absolute error in [-1, 1] units (the L1 term of pix2pix eq. 4)."""
         return self.through.loss(blocks[None], self.batch)[0]
 
+    def losses(self, sets: Tensor) -> Tensor:
+        """`loss` of several LoRAs at once: (n, K, D) -> (n,)."""
+        batch = {name: value.expand(len(sets), *value.shape[1:]) for name, value in self.batch.items()}
+        return self.through.loss(sets, batch)
+
     def loss_and_gradient(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
         """blocks: (K, D) -> loss, d loss / d blocks (K, D), zero at padding; works under torch.no_grad as well."""
         loss, gradient = self.through.loss_and_gradient(blocks[None], self.batch)

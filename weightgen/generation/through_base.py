@@ -13,7 +13,7 @@ from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
 from weightgen.diffusion.averaged import AveragedModule
-from weightgen.diffusion.sampler import to_x0
+from weightgen.diffusion.sampler import draw_noise, to_x0
 from weightgen.diffusion.training import masked_mse
 from weightgen.errors import WeightgenError
 from weightgen.rng import stream
@@ -97,10 +97,8 @@ class FunctionSpaceModule(AveragedModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
         through, concepts = self.through, len(batch["own"])
         rows, mine = own_rows(concepts, self.trainer, batch_index)
-        noise = torch.randn(
-            rows, *batch["own"].shape[1:], generator=stream(self.seed, "function/noise", self.global_step)
-        )
-        noise = noise[mine].to(self.device)
+        draw = stream(self.seed, "function/noise", self.global_step)
+        noise = draw_noise(self.scheduler, rows, *batch["own"].shape[1:], generator=draw)[mine].to(self.device)
         last = self.scheduler.config.num_train_timesteps - 1
         t = torch.full((concepts,), last, device=self.device)
         index = torch.arange(through.layout.blocks, device=self.device).expand(concepts, -1)

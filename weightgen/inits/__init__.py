@@ -7,6 +7,8 @@ INITS = Choices(
     {
         "e2gan": "weightgen.inits.base:ZeroInit",
         "few_steps": "weightgen.inits.pairs:FewStepsInit",
+        "generated_best_of": "weightgen.inits.generated:GeneratedBestOfInit",
+        "text_to_weights": "weightgen.inits.generated:TextToWeightsInit",
         "generated": "weightgen.inits.generated:GeneratedInit",
         "generated_few_steps": "weightgen.inits.generated:GeneratedFewStepsInit",
         "generated_shuffled": "weightgen.inits.generated:ShuffledPromptInit",

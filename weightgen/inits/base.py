@@ -7,14 +7,14 @@ called, so that what a method needs can be asked at once.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from weightgen.errors import WeightgenError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
     from torch import Tensor
 
@@ -27,6 +27,28 @@ NEEDS = frozenset({"base", "zoo", "generator", "guide", "pairs", "own", "validat
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Concepts that choose the freedom of an init: neither trained on nor reported.
+
+    texts: of the prompt of each (B = 1); error: a set for each (V, K, D) -> (V,), how far what its translator draws is from
+    the concept's own edits on validation photos, the L1 of images in [-1, 1]; evidence: pairs of each, where an init looks
+    at pairs.
+    """
+
+    texts: Sequence[TextFeatures]
+    error: Callable[[Tensor], Tensor]
+    evidence: Sequence[Evidence] = ()
+
+    def best(self, candidates: Iterable[Any], sets: Callable[[Any], Tensor]) -> tuple[Any, float]:
+        """The candidate with the least mean error, the first of equals, and that error. sets: candidate -> (V, K, D)."""
+        errors = [(float(self.error(sets(candidate)).mean()), candidate) for candidate in candidates]
+        error, candidate = min(errors, key=lambda pair: pair[0])
+        if not math.isfinite(error):
+            raise WeightgenError("no value that was tried gives finite pictures on validation concepts")
+        return candidate, error
+
+
+@dataclass(frozen=True)
 class WeightSpace:
     """What an init may look at, each where it needs it (named in brackets).
 
@@ -34,8 +56,7 @@ class WeightSpace:
     blocks: (N, K, D), pooled: (N, E'), the train concepts' sets and the features of their prompts [zoo].
     generator: text -> sets [generator]. guide: what turns gradients into steps [guide].
     evidence: pairs of the new concept [pairs]. own: (K, D), the concept's own trained set [own].
-    validation_blocks: (V, K, D), validation_pooled: (V, E'), which only choose a regression's freedom, and
-    fitted, what its `fit` returned [validation].
+    validation: what chooses its freedom, and fitted, what its `fit` returned [validation].
     """
 
     zero: Tensor
@@ -43,8 +64,7 @@ class WeightSpace:
     pooled: Tensor | None = None
     generator: BlockGenerator | None = None
     own: Tensor | None = None
-    validation_blocks: Tensor | None = None
-    validation_pooled: Tensor | None = None
+    validation: Validation | None = None
     fitted: Mapping[str, Tensor] | None = None
     evidence: Evidence | None = None
     guide: Guide | None = None
@@ -54,14 +74,16 @@ class Init:
     """One initialisation.
 
     needs: of NEEDS. "base" (LoRA at zero), "zoo" (the train concepts' sets), "generator", "guide" (the trained refiner),
-    "pairs" (some of the new concept's), "own" (its trained LoRA: the ceiling), "validation" (a `fit` on the zoo, its freedom
-    chosen on validation concepts) or "scratch" alone (no LoRA: a net from scratch).
-    base: the only base that an init is defined on, "all"; None: any. net: the config node of the net that trains from
+    "pairs" (some of the new concept's), "own" (its trained LoRA), "validation" (a `fit`, which chooses its
+    freedom on validation concepts) or "scratch" alone (no LoRA: a net from scratch).
+    base: the only base that an init is defined on, "all"; None: any. prediction: of the generator that it wants, in place of
+    budget.denoiser.prediction; None: that one. net: the config node of the net that trains from
     scratch. control: no rival, so `methods=all` leaves it out. shuffled: it is given the text of another concept.
     """
 
     needs: ClassVar[frozenset[str]]
     base: ClassVar[str | None] = None
+    prediction: ClassVar[str | None] = None
     net: ClassVar[str] = "scratch"
     control: ClassVar[bool] = False
     shuffled: ClassVar[bool] = False
@@ -73,6 +95,10 @@ class Init:
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         """text: of one concept (B = 1); noise: the source of all randomness -> blocks (K, D)."""
         raise WeightgenError(f"{type(self).__name__} starts from scratch: it has no LoRA to initialise")
+
+    def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
+        """What `__call__` finds in `space.fitted`; of inits that need "validation"."""
+        raise WeightgenError(f"{type(self).__name__} has nothing to fit")
 
     @classmethod
     def from_scratch(cls) -> bool:
@@ -90,8 +116,25 @@ class Init:
 
     @classmethod
     def schedule(cls) -> str:
-        """Which of the fine-tuning schedules it trains on: scratch, ceiling (it has had its training) or lora."""
-        return "scratch" if cls.from_scratch() else "ceiling" if "own" in cls.needs else "lora"
+        """Which of the fine-tuning schedules it trains on: scratch, own (it has had its training) or lora."""
+        return "scratch" if cls.from_scratch() else "own" if "own" in cls.needs else "lora"
+
+
+def require_validation(space: WeightSpace) -> Validation:
+    """Raises WeightgenError unless there are validation concepts."""
+    if space.validation is None or not space.validation.texts:
+        raise WeightgenError(
+            "this method is tuned on validation concepts and there are none: raise concepts.validation "
+            "(or, with concepts=list, give some items `split: validation`)"
+        )
+    return space.validation
+
+
+def require_fitted(space: WeightSpace) -> Mapping[str, Tensor]:
+    """Raises WeightgenError if `fit` was not run."""
+    if space.fitted is None:
+        raise WeightgenError("this method is not fitted: pass WeightSpace(fitted=init.fit(space, seed))")
+    return space.fitted
 
 
 class ZeroInit(Init):
@@ -110,7 +153,7 @@ class TextBaseInit(ZeroInit):
 
 
 class TrainedInit(Init):
-    """The concept's own long-trained LoRA: the ceiling, not a rival."""
+    """The concept's own long-trained LoRA: what the gap is measured to, no rival."""
 
     needs = frozenset({"base", "own"})
 

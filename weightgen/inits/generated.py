@@ -34,10 +34,34 @@ class ShuffledPromptInit(GeneratedInit):
     shuffled = True
 
 
+class TextToWeightsInit(GeneratedInit):
+    """The same network, trained as long through the base, from prompt and block index to weights: no noise, no time step.
+
+    A regression of the generator's size, which says whether the diffusion is worth anything.
+    """
+
+    prediction = "direct"
+
+
+class GeneratedBestOfInit(Init):
+    """The best of `starts` generated sets, judged by the loss of `pairs` of the concept's pairs."""
+
+    needs = frozenset({"base", "generator", "pairs"})
+
+    def __init__(self, starts: int = 8, pairs: int = 4) -> None:
+        if starts < 1 or pairs < 1:
+            raise WeightgenError(f"init.starts={starts}, init.pairs={pairs}: both must be positive")
+        self.starts, self.pairs = starts, pairs
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        sets = space.generator(text.select([0] * self.starts), noise)
+        return sets[int(space.evidence.first(self.pairs).losses(sets).argmin())]
+
+
 class GeneratedFewStepsInit(FewStepsInit):
     """A few steps of Adam from the generated set: `guided` without its learned steps, and so what those have to beat."""
 
-    needs = frozenset({"base", "generator", "pairs"})
+    needs = frozenset({"base", "generator", "pairs", "validation"})
 
     def start(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
         return space.generator(text, noise)[0]

@@ -1,7 +1,7 @@
 """Regressions from text to weights: the trivial rivals that do use the prompt (named as future work by Gong et al. 2024).
 
-Both are fitted on train concepts alone and tuned on validation concepts' own trained LoRAs. What `fit`
-returns is small, since either predicts a combination of the zoo's sets.
+Both are fitted on train concepts alone, and their freedom is chosen by what their translators draw for validation concepts.
+What `fit` returns is small, since either predicts a combination of the zoo's sets.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightgen.errors import WeightgenError
-from weightgen.inits.base import Init, WeightSpace
+from weightgen.inits.base import Init, WeightSpace, require_fitted, require_validation
 from weightgen.inits.zoo import combine, principal
 
 if TYPE_CHECKING:
@@ -21,28 +21,11 @@ if TYPE_CHECKING:
     from weightgen.text.encoders import TextFeatures
 
 
-def require_validation(space: WeightSpace) -> None:
-    """Raises WeightgenError unless there are validation sets, all finite."""
-    if space.validation_blocks is None or not len(space.validation_blocks):
-        raise WeightgenError(
-            "ridge and mlp are tuned on validation concepts and there are none: raise concepts.validation "
-            "(or, with concepts=list, give some items `split: validation`)"
-        )
-    if not bool(space.validation_blocks.isfinite().all()):
-        raise WeightgenError("a validation concept's LoRA diverged: lower budget.lora.optimizer.lr")
-
-
-def require_fitted(space: WeightSpace) -> None:
-    """Raises WeightgenError if `fit` was not run."""
-    if space.fitted is None:
-        raise WeightgenError("this regression is not fitted: pass WeightSpace(fitted=init.fit(space, seed))")
-
-
 class RidgeInit(Init):
     """min |Y - 1 b' - X W|^2 + penalty |W|^2, X the pooled text and Y the weights of train concepts.
 
     Solved in its dual form, as text and weights both have more dimensions than there are concepts. The
-    penalty is the one with the least weight error on validation concepts, the largest of equals.
+    penalty is the one whose translators are the best on validation concepts, the largest of equals.
     """
 
     needs = frozenset({"base", "zoo", "validation"})
@@ -53,43 +36,42 @@ class RidgeInit(Init):
         self.penalties = sorted(map(float, penalties), reverse=True)
 
     def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
-        """-> centre (E',), smoother (E', N), penalty (1,), validation_error (1,). `seed` is not used.
+        """-> centre (E',), smoother (E', N), penalty (1,), validation_error (1,), see `Validation`. `seed` is not used.
 
-        (x - centre) @ smoother are the sets' weights in `combine`; validation_error is |Y - prediction|^2
-        over |Y - mean|^2 on validation concepts. Raises WeightgenError without validation concepts.
+        (x - centre) @ smoother are the sets' weights in `combine`. Raises WeightgenError without validation concepts.
         """
         import torch
 
-        require_validation(space)
+        validation = require_validation(space)
         centre = space.pooled.double().mean(0)
         inputs = space.pooled.double() - centre
         squares, axes = torch.linalg.eigh(inputs @ inputs.T)
-        mean = space.blocks.mean(0)
-        sets = (space.blocks - mean).flatten(1).double()
-        wanted = (space.validation_blocks - mean).flatten(1).double()
-        # prediction - mean = x X' (X X' + penalty)^-1 Y, of which only the inverse depends on the penalty
-        left = (space.validation_pooled.double() - centre) @ inputs.T @ axes
-        right = axes.T @ sets
-        factors = [1 / (squares.clamp(min=0) + penalty) for penalty in self.penalties]
-        errors = [float(((left * factor) @ right - wanted).square().sum()) for factor in factors]
-        best = errors.index(min(errors))
+        asked = torch.cat([text.pooled for text in validation.texts]).double() - centre
+
+        def smoother(penalty: float) -> Tensor:
+            # prediction - mean = x X' (X X' + penalty)^-1 Y
+            return inputs.T @ (axes / (squares.clamp(min=0) + penalty)) @ axes.T
+
+        penalty, error = validation.best(
+            self.penalties, lambda penalty: combine(space.blocks, asked @ smoother(penalty))
+        )
         return {
             "centre": centre.float(),
-            "smoother": (inputs.T @ (axes * factors[best]) @ axes.T).float().contiguous(),
-            "penalty": torch.tensor([self.penalties[best]]),
-            "validation_error": torch.tensor([errors[best] / max(float(wanted.square().sum()), 1e-30)]),
+            "smoother": smoother(penalty).float().contiguous(),
+            "penalty": torch.tensor([penalty]),
+            "validation_error": torch.tensor([error]),
         }
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        require_fitted(space)
-        return combine(space.blocks, (text.pooled[0] - space.fitted["centre"]) @ space.fitted["smoother"])
+        fitted = require_fitted(space)
+        return combine(space.blocks, (text.pooled[0] - fitted["centre"]) @ fitted["smoother"])
 
 
 class MlpInit(Init):
     """One hidden layer of `width` from pooled text to the zoo's leading principal coefficients.
 
-    Full-batch AdamW on squared weight error for at most `epochs` steps; the net kept is the one with the
-    least weight error on validation concepts, and training ends after `patience` steps without a better
+    Full-batch AdamW on squared weight error for at most `epochs` steps; every `look` steps its translators are judged on
+    validation concepts. The net kept is the best there, and training ends after `patience` steps without a better
     one. It starts at the zoo's mean (output layer at 0), so on validation it is never worse than the mean.
     """
 
@@ -100,59 +82,57 @@ class MlpInit(Init):
         width: int = 256,
         epochs: int = 1000,
         patience: int = 100,
+        look: int = 10,
         components: int = 32,
         lr: float = 1e-3,
         weight_decay: float = 1.0,
     ) -> None:
-        if min(width, epochs, patience, components) < 1:
-            raise WeightgenError("init.width, init.epochs, init.patience and init.components must be positive")
-        self.width, self.epochs, self.patience, self.components = width, epochs, patience, components
+        if min(width, epochs, patience, look, components) < 1:
+            raise WeightgenError("init.width, init.epochs, init.patience, init.look, init.components must be positive")
+        self.width, self.epochs, self.patience, self.look, self.components = width, epochs, patience, look, components
         self.lr, self.weight_decay = lr, weight_decay
 
     def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
         """-> centre (E',) and scale (1,) of the input, the net's hidden and output weights, mixing (N, C),
-        epoch (1,) of the net kept, validation_error (1,) as in RidgeInit.
+        epoch (1,) of the net kept, validation_error (1,), see `Validation`.
 
         mixing @ outputs weighs the sets in `combine`. Raises WeightgenError without validation concepts.
         """
         import torch
 
-        require_validation(space)
+        validation = require_validation(space)
         mixing, deviations = principal(space.blocks, self.components)
         total = deviations.square().sum().sqrt().clamp(min=1e-30)
-        mean = space.blocks.mean(0)
-        sets = (space.blocks - mean).flatten(1).double()
-        wanted = (space.validation_blocks - mean).flatten(1).double()
         # Coordinates along the principal directions, in units of `total`: the mean's error is then about 1.
-        targets = (mixing * deviations * max(len(sets) - 1, 1) / total).float()
-        coordinates = (wanted @ sets.T @ mixing / (deviations * total)).float()
-        unreachable = float(wanted.square().sum() / total**2) - float(coordinates.square().sum())
+        targets = (mixing * deviations * max(len(space.blocks) - 1, 1) / total).float()
+        mixing = (mixing / deviations * total).float().contiguous()
         centre = space.pooled.mean(0)
         scale = (space.pooled - centre).square().mean().sqrt().clamp(min=1e-6)
-        inputs, held_out = (space.pooled - centre) / scale, (space.validation_pooled - centre) / scale
+        inputs = (space.pooled - centre) / scale
+        asked = (torch.cat([text.pooled for text in validation.texts]) - centre) / scale
 
         net = self._start(inputs.shape[1], targets.shape[1], seed, inputs.device)
         optimizer = torch.optim.AdamW(net.values(), self.lr, weight_decay=self.weight_decay)
         best, kept, kept_epoch = float("inf"), net, 0
         for epoch in range(self.epochs + 1):
-            with torch.no_grad():
-                error = float((_apply(net, held_out) - coordinates).square().sum())
-            if error < best:
-                best, kept_epoch, kept = error, epoch, {k: v.detach().clone() for k, v in net.items()}
-            if epoch == self.epochs or epoch - kept_epoch >= self.patience:
-                break
+            if epoch % self.look == 0 or epoch == self.epochs:
+                with torch.no_grad():
+                    error = float(validation.error(combine(space.blocks, _apply(net, asked) @ mixing.T)).mean())
+                if error < best:
+                    best, kept_epoch, kept = error, epoch, {k: v.detach().clone() for k, v in net.items()}
+                if epoch == self.epochs or epoch - kept_epoch >= self.patience:
+                    break
             optimizer.zero_grad()
             with torch.enable_grad():
                 (_apply(net, inputs) - targets).square().sum(1).mean().backward()
             optimizer.step()
-        error = (best + unreachable) * float(total**2) / max(float(wanted.square().sum()), 1e-30)
         return {
             **kept,
             "centre": centre.clone(),
             "scale": scale[None],
-            "mixing": (mixing / deviations * total).float().contiguous(),
+            "mixing": mixing,
             "epoch": torch.tensor([kept_epoch]),
-            "validation_error": torch.tensor([error]),
+            "validation_error": torch.tensor([best]),
         }
 
     def _start(self, inputs: int, outputs: int, seed: int, device: torch.device) -> dict[str, Tensor]:
@@ -170,8 +150,7 @@ class MlpInit(Init):
         return {name: tensor.to(device).requires_grad_() for name, tensor in net.items()}
 
     def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
-        require_fitted(space)
-        fitted = space.fitted
+        fitted = require_fitted(space)
         outputs = _apply(fitted, (text.pooled - fitted["centre"]) / fitted["scale"])[0]
         return combine(space.blocks, fitted["mixing"] @ outputs)
 

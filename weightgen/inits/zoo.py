@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from weightgen.errors import WeightgenError
-from weightgen.inits.base import Init, WeightSpace
+from weightgen.inits.base import Init, WeightSpace, require_fitted, require_validation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from torch import Tensor
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def combine(blocks: Tensor, weights: Tensor) -> Tensor:
-    """blocks: (N, K, D); weights: (N,) -> mean + sum_i w_i (blocks_i - mean), (K, D)."""
+    """blocks: (N, K, D); weights: (..., N) -> mean + sum_i w_i (blocks_i - mean), (..., K, D)."""
     import torch
 
     mean = blocks.mean(0)
@@ -64,20 +66,41 @@ class NearestInit(Init):
 
 
 class NearestKInit(Init):
-    """Sets of the k nearest train prompts, weighted by softmax(cosine / temperature)."""
+    """Sets of the k nearest train prompts, weighted by softmax(cosine / temperature).
 
-    needs = frozenset({"base", "zoo"})
+    k and temperature are those of `ks` and `temperatures` whose translators are the best on validation concepts.
+    """
 
-    def __init__(self, k: int = 5, temperature: float = 0.1) -> None:
-        if k < 1 or temperature <= 0:
-            raise WeightgenError(f"init.k={k} and init.temperature={temperature}: both must be positive")
-        self.k, self.temperature = k, temperature
+    needs = frozenset({"base", "zoo", "validation"})
 
-    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+    def __init__(
+        self, ks: Sequence[int] = (1, 2, 3, 5, 10, 20), temperatures: Sequence[float] = (0.03, 0.1, 0.3)
+    ) -> None:
+        if not ks or not temperatures or min(*ks, *temperatures) <= 0:
+            raise WeightgenError(f"init.ks={list(ks)}, init.temperatures={list(temperatures)}: give some, all above 0")
+        self.choices = [(k, temperature) for k in ks for temperature in temperatures]
+
+    def fit(self, space: WeightSpace, seed: int) -> dict[str, Tensor]:
+        """-> k (1,), temperature (1,), validation_error (1,), see `Validation`. `seed` is not used."""
         import torch
 
-        cosine, rows = (space.pooled @ text.pooled[0]).topk(min(self.k, len(space.blocks)))
-        return torch.tensordot((cosine / self.temperature).softmax(0), space.blocks[rows], 1)
+        validation = require_validation(space)
+        (k, temperature), error = validation.best(
+            self.choices, lambda choice: torch.stack([_softmax(space, text, *choice) for text in validation.texts])
+        )
+        found = {"k": k, "temperature": temperature, "validation_error": error}
+        return {name: torch.tensor([value]) for name, value in found.items()}
+
+    def __call__(self, space: WeightSpace, text: TextFeatures, noise: torch.Generator) -> Tensor:
+        fitted = require_fitted(space)
+        return _softmax(space, text, int(fitted["k"]), float(fitted["temperature"]))
+
+
+def _softmax(space: WeightSpace, text: TextFeatures, k: int, temperature: float) -> Tensor:
+    import torch
+
+    cosine, rows = (space.pooled @ text.pooled[0]).topk(min(k, len(space.blocks)))
+    return torch.tensordot((cosine / temperature).softmax(0), space.blocks[rows], 1)
 
 
 class NoisedNearestInit(Init):

@@ -41,7 +41,7 @@ def test_face_agnostic_finds_the_detail_wherever_it_is():
 
 def test_an_unknown_crop_is_named_and_each_known_one_exists(tmp_path):
     with pytest.raises(DataError, match=r"photos\.crop=middle.*central"):
-        FolderPhotos(tmp_path, 16, 1, 1, crop="middle")
+        FolderPhotos(tmp_path, 16, 1, 1, 1, crop="middle")
     assert set(pool.CROPS) == set(crops.CROPS)
 
 
@@ -57,12 +57,12 @@ def test_the_split_is_of_photos_whatever_the_crop(folder, crop):
     def colours(crops):
         return {tuple(c[:, 0, 0].tolist()) for c in crops}
 
-    test = colours(FolderPhotos(folder, 16, 40, 40).load().test)
-    other = FolderPhotos(folder, 16, train=5, test=len(test), crop=crop).load()
-    assert colours(other.test) <= test
-    assert not colours(other.train) & test
+    test = colours(FolderPhotos(folder, 16, 40, 40, 40).load().crops["test"])
+    other = FolderPhotos(folder, 16, train=5, validation=1, test=len(test), crop=crop).load()
+    assert colours(other.crops["test"]) <= test
+    assert not colours(other.crops["train"]) & test
 
 
 def test_central_crops_are_never_given_twice(folder):
     with pytest.raises(DataError, match=r"photos\.crop=central.*photos\.train=10"):
-        FolderPhotos(folder, 16, train=10, test=1, crop="central").load()
+        FolderPhotos(folder, 16, train=10, validation=1, test=1, crop="central").load()

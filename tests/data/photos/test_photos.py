@@ -1,4 +1,4 @@
-"""Photos: disjoint ground for train and test, every mode Pillow knows, errors that name the file."""
+"""Photos: disjoint ground for train, validation and test, every mode Pillow knows, errors that name the file."""
 
 import io
 import shutil
@@ -34,88 +34,92 @@ def colours(crops):
 
 
 def test_bundled_shapes_names_and_attribution():
-    photos = BundledPhotos(16, train=7, test=3).load()
-    assert photos.train.shape == (7, 3, 16, 16)
-    assert photos.test.shape == (3, 3, 16, 16)
-    assert photos.train.dtype == photos.test.dtype == torch.uint8
-    assert photos.names[:3] == photos.names[7:] == ("astronaut.png", "coffee.png", "chelsea.png")
-    assert photos.names[6] == "astronaut.png"
+    photos = BundledPhotos(16, train=7, validation=4, test=3).load()
+    assert photos.crops["train"].shape == (7, 3, 16, 16)
+    assert photos.crops["test"].shape == (3, 3, 16, 16)
+    assert photos.crops["train"].dtype == photos.crops["test"].dtype == torch.uint8
+    assert photos.crops["validation"].shape == (4, 3, 16, 16)
+    assert photos.names["train"][:3] == photos.names["test"] == ["astronaut.png", "coffee.png", "chelsea.png"]
+    assert photos.names["train"][6] == "astronaut.png"
     for credit in ("NASA", "danielbuechele", "vultilion", "CC BY 2.0"):
         assert credit in photos.attribution
 
 
-def test_bundled_train_and_test_ground_is_disjoint(monkeypatch):
-    """On photos whose pixels say left or right of two thirds, no crop sees the other side."""
-    halves = np.zeros((60, 90, 3), np.uint8)
-    halves[:, 60:] = 255
+def test_bundled_ground_is_disjoint(monkeypatch):
+    """On photos whose pixels say which part they are of, no crop sees another's."""
+    halves = np.zeros((60, 120, 3), np.uint8)
+    halves[:, 60:80] = 100
+    halves[:, 80:] = 255
     buffer = io.BytesIO()
     Image.fromarray(halves).save(buffer, "png")
     monkeypatch.setattr(BundledPhotos, "_read", lambda self: [("halves.png", buffer.getvalue())])
-    photos = BundledPhotos(16, train=40, test=40, min_scale=0.5).load()
-    assert photos.train.max() == 0
-    assert photos.test.min() == 255
+    photos = BundledPhotos(16, train=40, validation=40, test=40, min_scale=0.5).load()
+    seen = {part: crops.unique().tolist() for part, crops in photos.crops.items()}
+    assert seen == {"train": [0], "validation": [100], "test": [255]}
 
 
 def test_bundled_is_deterministic_nested_and_seeded():
-    few, many = BundledPhotos(16, 4, 2).load(), BundledPhotos(16, 9, 2).load()
-    assert torch.equal(few.train, many.train[:4])
-    assert torch.equal(few.test, many.test)
-    assert not torch.equal(few.train, BundledPhotos(16, 4, 2, seed=1).load().train)
-    assert BundledPhotos(16, 4, 2).fingerprint() == BundledPhotos(32, 9, 1, seed=5).fingerprint()
+    few, many = BundledPhotos(16, 4, 2, 2).load(), BundledPhotos(16, 9, 2, 2).load()
+    assert torch.equal(few.crops["train"], many.crops["train"][:4])
+    assert torch.equal(few.crops["test"], many.crops["test"])
+    assert not torch.equal(few.crops["train"], BundledPhotos(16, 4, 2, 2, seed=1).load().crops["train"])
+    assert BundledPhotos(16, 4, 2, 2).fingerprint() == BundledPhotos(32, 9, 2, 1, seed=5).fingerprint()
 
 
 def test_min_scale_one_takes_the_whole_short_side(tmp_path):
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[:, None] * 4, 64, 1)
-    for shift in (0, 1):  # two distinct photos
-        Image.fromarray(ramp + np.uint8(shift)).save(tmp_path / f"{shift}.png")
-    photos = FolderPhotos(tmp_path, 64, train=1, test=1, min_scale=1.0).load()
-    (train,), (test,) = photos.train, photos.test
-    assert {train[0, 0, 0].item(), test[0, 0, 0].item()} == {0, 1}
-    assert train[0, :, 5].tolist() in ([4 * i for i in range(64)], [4 * i + 1 for i in range(64)])
+    pictures = (ramp, ramp.T, 255 - ramp)  # three distinct photos
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    photos = FolderPhotos(tmp_path, 64, train=1, validation=1, test=1, min_scale=1.0).load()
+    seen = {crops[0, 0].numpy().tobytes() for crops in photos.crops.values()}
+    assert seen == {picture.tobytes() for picture in pictures}
 
 
-def test_folder_train_and_test_share_no_photo(folder):
-    photos = FolderPhotos(folder, 16, train=25, test=12).load()
-    assert photos.train.shape == (25, 3, 16, 16)
-    assert photos.test.shape == (12, 3, 16, 16)
-    assert not colours(photos.train) & colours(photos.test)
-    assert len(colours(photos.train) | colours(photos.test)) == 10  # more crops than photos: all are used
-    for crop, name in zip(torch.cat([photos.train, photos.test]), photos.names, strict=True):
-        assert crop[0, 0, 0] == 20 * int(name.split("/")[1][0])
+def test_no_photo_is_in_two_parts(folder):
+    photos = FolderPhotos(folder, 16, train=25, validation=5, test=12).load()
+    assert photos.crops["train"].shape == (25, 3, 16, 16)
+    assert photos.crops["test"].shape == (12, 3, 16, 16)
+    seen = [colours(crops) for crops in photos.crops.values()]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 10  # more crops than photos: all are used
+    for part, crops in photos.crops.items():
+        for crop, name in zip(crops, photos.names[part], strict=True):
+            assert crop[0, 0, 0] == 20 * int(name.split("/")[1][0])
 
 
 def test_folder_split_follows_content_not_names(folder, tmp_path):
-    before = FolderPhotos(folder, 16, 8, 4)
+    before = FolderPhotos(folder, 16, 8, 2, 4)
     renamed = tmp_path / "renamed"
     for i, path in enumerate(sorted(folder.rglob("*.png"), reverse=True)):
         shutil.copy(path, flat(renamed / f"x{i}.png", 0))
     shutil.copy(renamed / "x0.png", renamed / "copy.png")
-    after = FolderPhotos(renamed, 16, 8, 4)
-    assert torch.equal(before.load().train, after.load().train)
-    assert torch.equal(before.load().test, after.load().test)
+    after = FolderPhotos(renamed, 16, 8, 2, 4)
+    assert torch.equal(before.load().crops["train"], after.load().crops["train"])
+    assert torch.equal(before.load().crops["test"], after.load().crops["test"])
     assert before.fingerprint() == after.fingerprint()
 
 
 def test_folder_split_of_old_photos_survives_new_ones(folder):
-    old = colours(FolderPhotos(folder, 16, 30, 30).load().test)
+    old = colours(FolderPhotos(folder, 16, 30, 2, 30).load().crops["test"])
     for i in range(5):
-        flat(folder / f"new{i}.png", (9, 9, i))
-    assert old == {c for c in colours(FolderPhotos(folder, 16, 30, 30).load().test) if c[1] == 100}
+        flat(folder / f"new{i}.png", (9, 9, 30 * i))
+    assert old == {c for c in colours(FolderPhotos(folder, 16, 30, 2, 30).load().crops["test"]) if c[1] == 100}
 
 
 def test_fingerprint_changes_with_content(folder):
-    before = FolderPhotos(folder, 16, 8, 4).fingerprint()
+    before = FolderPhotos(folder, 16, 8, 2, 4).fingerprint()
     flat(folder / "sub0" / "0.png", (255, 0, 0))
-    assert FolderPhotos(folder, 16, 8, 4).fingerprint() != before
+    assert FolderPhotos(folder, 16, 8, 2, 4).fingerprint() != before
 
 
-@pytest.mark.parametrize("fraction", [0.001, 0.999])
-def test_two_photos_always_give_one_each(tmp_path, fraction):
-    flat(tmp_path / "a.png", (1, 1, 1))
-    flat(tmp_path / "b.png", (2, 2, 2))
-    photos = FolderPhotos(tmp_path, 16, 3, 3, test_fraction=fraction).load()
-    assert len(colours(photos.train)) == len(colours(photos.test)) == 1
-    assert colours(photos.train) != colours(photos.test)
+@pytest.mark.parametrize("fraction", [0.001, 0.899])
+def test_three_photos_always_give_one_each(tmp_path, fraction):
+    for level in (0, 100, 200):
+        flat(tmp_path / f"{level}.png", (level, level, level))
+    photos = FolderPhotos(tmp_path, 16, 3, 2, 3, test_fraction=fraction).load()
+    seen = [colours(crops) for crops in photos.crops.values()]
+    assert [len(of) for of in seen] == [1, 1, 1]
+    assert len(set.union(*seen)) == 3
 
 
 def test_folder_follows_links_once_and_leaves_loops_and_hidden_files(folder, tmp_path):
@@ -124,7 +128,7 @@ def test_folder_follows_links_once_and_leaves_loops_and_hidden_files(folder, tmp
     (folder / "sub0" / "loop").symlink_to(folder)
     (folder / "._0.jpg").write_bytes(b"resource fork")
     (folder / "notes.txt").write_text("no photo")
-    names = set(FolderPhotos(folder, 16, 50, 50).load().names)
+    names = set().union(*FolderPhotos(folder, 16, 50, 50, 50).load().names.values())
     assert len(names) == 11
     assert "link/linked.png" in names
 
@@ -186,11 +190,11 @@ def tiny(path):
 def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason):
     spoil(folder / "bad.jpg")
     with pytest.raises(DataError, match=rf"bad\.jpg.*{reason}.*photos\.skip_bad=true"):
-        FolderPhotos(folder, 16, 20, 20).load()
-    lenient = FolderPhotos(folder, 16, 20, 20, skip_bad=True)
+        FolderPhotos(folder, 16, 20, 2, 20).load()
+    lenient = FolderPhotos(folder, 16, 20, 20, 20, skip_bad=True)
     photos = lenient.load()
     lenient.load()
-    assert len(set(photos.names)) == 10
+    assert len(set().union(*photos.names.values())) == 10
     ((path, why),) = lenient.skipped.items()
     assert path == str(folder / "bad.jpg")
     assert reason in why
@@ -199,18 +203,18 @@ def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason):
 def test_broken_link_is_named(folder):
     (folder / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     with pytest.raises(DataError, match=r"gone\.jpg: cannot be read"):
-        FolderPhotos(folder, 16, 2, 2).fingerprint()
+        FolderPhotos(folder, 16, 2, 2, 2).fingerprint()
 
 
 def test_missing_empty_and_single_photo_folders(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
-        FolderPhotos(tmp_path / "nowhere", 16, 1, 1).load()
+        FolderPhotos(tmp_path / "nowhere", 16, 1, 2, 1).load()
     with pytest.raises(DataError, match="no images"):
-        FolderPhotos(tmp_path, 16, 1, 1).load()
+        FolderPhotos(tmp_path, 16, 1, 2, 1).load()
     flat(tmp_path / "a.png", 0)
     flat(tmp_path / "copy.png", 0)
     with pytest.raises(DataError, match="1 usable distinct"):
-        FolderPhotos(tmp_path, 16, 1, 1).load()
+        FolderPhotos(tmp_path, 16, 1, 2, 1).load()
 
 
 @pytest.mark.parametrize(
@@ -220,11 +224,12 @@ def test_missing_empty_and_single_photo_folders(tmp_path):
         ({"train": 0}, "train=0"),
         ({"min_scale": 0}, "min_scale"),
         ({"test_fraction": 1.0}, "test_fraction"),
+        ({"test_fraction": 0.5, "validation_fraction": 0.5}, "together below 1"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, arguments, named):
     with pytest.raises(DataError, match=named):
-        FolderPhotos(tmp_path, **{"size": 16, "train": 1, "test": 1, **arguments})
+        FolderPhotos(tmp_path, **{"size": 16, "train": 1, "validation": 1, "test": 1, **arguments})
 
 
 def test_the_formats_are_those_of_pillow_that_are_pictures_by_themselves():

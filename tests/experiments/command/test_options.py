@@ -27,6 +27,10 @@ WRONG = {
     "photos.size=64.5": f"{WHOLE} 16 to 4096",
     "photos.train=ten": f"{WHOLE} 1 to 1000000",
     "photos.test=1": f"{WHOLE} 2",
+    "photos.validation=1": f"{WHOLE} 2",
+    "scored=train": "test or validation",
+    "budget.finetune.lora.points=2": f"{WHOLE} 3, or a list",
+    "budget.denoiser.blocks=64": "denoiser=unet1d",
     "seeds=0": SEEDS,
     "seeds=[]": SEEDS,
     "methods=[]": "all, or a list",
@@ -66,7 +70,7 @@ WRONG = {
     "logger.every=0": f"{WHOLE} 1",
     "budget.finetune.lora.points=[a]": "different values",
     "budget.finetune.clock=sun": "wall or cpu",
-    "budget.denoiser.prediction=epsilon": "sample or v_prediction",
+    "budget.denoiser.prediction=epsilon": "sample, v_prediction or direct",
     "sampler.steps=0": f"{WHOLE} 1 to 1000",
     "sampler.steps=-1": f"{WHOLE} 1 to 1000",
     "sampler.steps=1000000": f"{WHOLE} 1 to 1000",
@@ -135,7 +139,7 @@ ALLOWED = [
     ["budget.lora.optimizer._target_=torch.optim.SGD", "+budget.lora.optimizer.momentum=0.9"],
     ["+plan=true", "+variant=paper"],
     ["lora=ab", "lora.seeds=own"],
-    ["init.rate=0.5", "init=few_steps"],
+    ["init.rates=[0.5]", "init=few_steps"],
     ["photos=folder", "photos.root=somewhere", "photos.skip_bad=true"],
     ["editor=premade", "pairs=500", "photos.train=500"],
 ]
@@ -184,6 +188,29 @@ def test_a_wrong_value_is_one_line_that_says_what_the_option_takes(given: str, t
     assert takes in message
     assert given.lstrip("+~").partition("=")[0] in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["budget.finetune.clock=cpu", "strategy.threads=2"], "CPU time says nothing of strategy.threads=2"),
+        (["budget.finetune.clock=cpu", "strategy=gpu"], "CPU time says nothing of a GPU"),
+        (
+            ["photos=folder", "photos.root=/x", "photos.test_fraction=0.6", "photos.validation_fraction=0.4"],
+            "less than 1 together",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(given: list[str], said: str) -> None:
+    with pytest.raises(BadOption, match=said):
+        check(configured(*given))
+
+
+def test_the_clock_of_a_budget_for_figures_follows_the_strategy() -> None:
+    clocks = {
+        name: compose("config", ["experiment=toy", f"strategy={name}"]).budget.finetune.clock for name in ("cpu", "gpu")
+    }
+    assert clocks == {"cpu": "cpu", "gpu": "wall"}
 
 
 @pytest.mark.parametrize("given", ALLOWED, ids=" ".join)

@@ -55,6 +55,6 @@ def test_novelty_is_there_for_every_start_that_is_built_on_the_zoo(smoke, tmp_pa
     assert all(row["nearest_distance"] > 0 for row in novelty)
     own = [row["weight_error"] for row in novelty if row["method"] == "trained"]
     assert own == [0.0] * len(own)
-    assert "## Novelty of the generated weights" in (tmp_path / "smoke" / "report.md").read_text()
+    assert "Novelty of the generated weights" in (tmp_path / "smoke" / "report.md").read_text()
     assert (tmp_path / "smoke" / "novelty.png").stat().st_size > 1000
     assert read_numbers(tmp_path / "smoke" / "cost.csv") == []  # the break-even is that of `generated`

@@ -33,7 +33,7 @@ def test_a_recipes_content_is_its_tables(tmp_path):
     assert [m["name"] for m in content["methods"]] == ["pix2pix", "e2gan", "generated", "trained"]
     assert [m["name"] for m in content["methods"] if m["ours"]] == ["generated"]
     assert content["groups"] == [("representative", split) for split in ("unseen_combination", "unseen_factor")]
-    assert content["metrics"] == ["fid", "l1", "kid", "perceptual"]
+    assert content["metrics"] == ["fid", "kid", "mmd", "perceptual", "l1"]
     (curve,) = [
         c["points"]
         for c in content["curves"]

@@ -25,6 +25,7 @@ def _rows():
             "feature_set": "efficientnet_lite0",
             "device": "cpu (1 thread)",
             "perceptual": math.nan,
+            "mmd": math.nan,
         }
 
     fids = {"e2gan": 60.0, "generated": 35.0, "trained": 10.0}
@@ -32,25 +33,39 @@ def _rows():
     return rows + [row("pix2pix", concept, 20.0, base="none") for concept in "ab"]
 
 
+COST = {"base": "paper", "split": "unseen_factor", "target": "pix2pix"}
+
+
 def test_a_full_report():
+    seconds = {"generated": 1.0, "e2gan": 3.0, "mean": 0.5}
+    novel = novelty([[2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], ["a"], ["x", "y"], "generated")
     comparison = replace(
         compare("small", _rows()),
         config="seed: 3\n",
-        novelty=novelty([[2.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], ["a"], ["x", "y"], "generated"),
-        cost=cost_table("generated", {"generated": 100.0}, {"generated": 1.0, "e2gan": 3.0, "mean": 0.5}),
+        novelty=[row | {"seed_distance": None} for row in novel],
+        cost=[COST | row for row in cost_table("generated", {"generated": 100.0}, seconds)],
         notes=("photo by A. Person",),
     )
     text = report(comparison, {"curves": "curves.png"})
-    assert text.startswith("# weightgen: small\n\n- experiment: demo; concepts: 2; seeds: 3\n")
+    assert text.startswith(
+        "# weightgen: small\n\n**unseen factor** (base: paper, 2 concepts): before any training, generated "
+    )
+    # gap closed by (60 - 35) / (60 - 10)
+    assert (
+        "weights close 0.50 [0.50, 0.50] of the gap to the concept's own LoRA. Fine-tuned, they end at FID 35, " in text
+    )
+    assert "E2GAN at 60. E2GAN's last FID is reached 1.00 [1.00, 1.00] times as fast (0 of 2 runs never do)." in text
     for part in (
+        "- experiment: demo; concepts: 2; seeds: 3\n",
         "**efficientnet_lite0**",
         "- device: cpu (1 thread)",
-        # gap closed by (60 - 35) / (60 - 10); never at pix2pix's 20.
+        # never at pix2pix's 20
         "| **generated (ours)** | 35 | 35 | 0.3500 | 0.3500 | 0.50 [0.50, 0.50] | 0.30 | 1.0 | never | –",
         "![curves](curves.png)",
         "| paper | unseen factor | start | fid | 1.00 [1.00, 1.00] | 0.58 [0.58, 0.58] | 0.5 | 2 |",
-        "| E2GAN (base, LoRA at zero) | 0 | 3.0 | 100 | 1.0 | 50 |",
-        "| mean of training LoRAs | 0 | 0.5 | 100 | 1.0 | never |",
+        "| E2GAN (base, LoRA at zero) | unseen factor | paper | pix2pix (from scratch) | 0 | 3.0 | 100 | 1.0 | 50 |",
+        "| mean of training LoRAs | unseen factor | paper | pix2pix (from scratch) | 0 | 0.5 | 100 | 1.0 | never |",
+        "<details><summary>Configuration</summary>",
         "- photo by A. Person",
         "```yaml\nseed: 3\n```",
     ):
@@ -59,7 +74,7 @@ def test_a_full_report():
 
 def test_empty_sections_are_left_out():
     text = report(replace(compare("small", _rows()), wins=[]), {})
-    for absent in ("Novelty", "fixed cost", "against each rival", "![", "## Notes", "## Configuration"):
+    for absent in ("Novelty", "fixed cost", "against each rival", "![", "Configuration"):
         assert absent not in text
 
 
@@ -69,3 +84,10 @@ def test_cells_cannot_break_the_table():
 
 def test_numbers():
     assert [number(value) for value in (None, math.nan, math.inf, 1.239)] == ["–", "–", "∞", "1.24"]
+
+
+def test_devices_that_differ_are_told():
+    rows = _rows()
+    rows[0]["device"] = "NVIDIA H100"
+    text = report(compare("small", rows), {})
+    assert "- device: NVIDIA H100, cpu (1 thread) (several, so no speed-up is given" in text

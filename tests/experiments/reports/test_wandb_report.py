@@ -112,7 +112,7 @@ def test_tables_and_charts() -> None:
     assert table([]) is None
     assert table([{"a": 1, "b": "x"}, {"a": None, "b": "y"}]).data == [[1, "x"], [None, "y"]]
     charts = curve_charts(known_comparison())
-    names = {f"curves/representative/{s}/{m}" for s in SPLITS for m in ("fid", "l1", "kid", "perceptual")}
+    names = {f"curves/representative/{s}/{m}" for s in SPLITS for m in ("fid", "l1", "kid", "mmd", "perceptual")}
     assert set(charts) == names
     rows = charts["curves/representative/unseen_factor/l1"].table.data
     label = "E2GAN (base, LoRA at zero)"

@@ -16,6 +16,7 @@ from experiments.pipeline.options import plain
 from tests.helpers import tiny_pipelines
 from tests.helpers.apps import ROOT, Runs
 from tests.helpers.configs import composed
+from weightgen.data.splits import PARTS
 from weightgen.errors import DataError, MissingModel
 
 KILLER = """
@@ -33,7 +34,7 @@ from experiments.pipeline.build import Pipeline
 p = Pipeline(composed(*sys.argv[1:-1]))
 p.ensure(p.pairs(p.concepts[0]))
 """
-SMALL = ["photos.train=5", "photos.test=3", "photos.size=16", "strategy.workers=1", "logger=csv"]
+SMALL = ["photos.train=5", "photos.validation=3", "photos.test=3", "photos.size=16", "strategy.workers=1", "logger=csv"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,9 @@ def test_kill_9_midway_and_again_gives_the_same_files_and_edits_no_photo_twice(t
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     done = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("ours/pairs/.partial/*/.edits/*.safetensors")}
-    assert sorted(done) == [f"train-0-00000{i}.safetensors" for i in (0, 2, 4)]  # of 5 train, 3 test photos
+    assert sorted(done) == [
+        f"train-0-00000{i}.safetensors" for i in (0, 2, 4)
+    ]  # of 5 train photos; none of validation and test
 
     edited = []
     folders = []
@@ -63,12 +66,13 @@ def test_kill_9_midway_and_again_gives_the_same_files_and_edits_no_photo_twice(t
         editor = editor_counting(pipeline, edited)
         folders.append(pipeline.ensure(spec))
         assert editor is not None
-    assert edited == [2, 1, 2, 2, 1, 2, 1]  # resumed: the test photos alone; whole: all
+    assert edited == [2, 1, 2, 1, 2, 2, 1, 2, 1, 2, 1]  # resumed: validation and test photos alone; whole: all
     files = [{p.name: p.read_bytes() for p in folder.glob("*.safetensors")} for folder in folders]
     assert files[0] == files[1]
     assert list(files[0]) == ["targets.safetensors"]
     metrics = json.loads((folders[0] / "metrics.json").read_text())
-    assert (metrics["pairs"], metrics["edits"], metrics["dropped"]) == (8, 8, {"train": [], "test": []})
+    assert (metrics["pairs"], metrics["edits"]) == (11, 11)
+    assert metrics["dropped"] == {part: [] for part in PARTS}
 
 
 def editor_counting(pipeline: Pipeline, edited: list[int]) -> object:
@@ -124,18 +128,18 @@ def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
     whole, flawed = (pipeline.artifact(pipeline.pairs(concept)) for concept in (whole, flawed))
     shared = pipeline.artifact(pipeline.photos)
     all_photos, targets = pair_tensors(whole, shared)
-    assert [len(targets[part]) for part in ("train", "test")] == [5, 3]
+    assert [len(targets[part]) for part in PARTS] == [5, 3, 3]
     photos, targets = pair_tensors(flawed, shared)
-    for part in ("train", "test"):
+    for part in PARTS:
         assert (photos[part] == all_photos[part][1:]).all()
         assert (targets[part] == 255 - photos[part]).all()
     metrics = flawed.metrics
-    assert (metrics["unchanged"], metrics["dropped"]) == (2, {"train": [0], "test": [0]})
+    assert (metrics["unchanged"], metrics["dropped"]) == (3, {part: [0] for part in PARTS})
     assert isinstance(train_sources([whole, flawed], shared), TrainPairs)
     assert (train_sources([whole], shared) == all_photos["train"]).all()
 
 
-def premade(root: Path, concepts: int = 5, photos: int = 4) -> Path:
+def premade(root: Path, concepts: int = 5, photos: int = 6) -> Path:
     """root/<concept>/{source,target}, 16 px; concept k adds k + 1 to every pixel."""
     for concept in range(concepts):
         for number in range(photos):
@@ -158,7 +162,7 @@ def test_premade_pairs_need_no_photos_and_no_concepts_of_the_recipe(tmp_path) ->
     assert not (tmp_path / "artifacts" / "photos").exists()
     for concept in pipeline.concepts:
         photos, targets = pair_tensors(pipeline.artifact(pipeline.pairs(concept)), None)
-        for part in ("train", "test"):
+        for part in PARTS:
             difference = targets[part].int() - photos[part].int()
             assert (difference == int(concept.prompt.split()[1])).all()
     sources = train_sources([pipeline.artifact(pipeline.pairs(concept)) for concept in pipeline.concepts], None)

@@ -41,9 +41,9 @@ def test_a_trials_values_change_their_options_alone() -> None:
     cfg = composed(*SMOKE)
     new = search.changed(cfg, {"budget.lora.optimizer.lr": 0.5, "lora.ranks.transformer": 3})
     assert (new.budget.lora.optimizer.lr, new.lora.ranks.transformer) == (0.5, 3)
-    assert new.budget.lora.steps_ceiling == cfg.budget.lora.steps
+    assert new.budget.lora.steps_own == cfg.budget.lora.steps
     assert cfg.budget.lora.optimizer.lr == 0.01
-    assert [new.budget.finetune[kind].steps for kind in ("lora", "ceiling")] == [0, 0]
+    assert [new.budget.finetune[kind].steps for kind in ("lora", "own")] == [0, 0]
 
 
 @pytest.mark.parametrize("option", ["lora", "denoiser"])

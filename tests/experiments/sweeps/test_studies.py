@@ -44,7 +44,7 @@ def keys(p: Pipeline) -> list[str]:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_value_is_another_result_beside_zero_and_ceiling(name: str) -> None:
+def test_every_value_is_another_result_beside_zero_and_the_own_lora(name: str) -> None:
     pipelines = variants(name)
     assert len(pipelines) >= 2
     assert len({keys(p)[0] for p in pipelines.values()}) == len(pipelines)
@@ -60,10 +60,11 @@ def test_the_recipes_own_value_shares_the_recipes_artifacts(name: str) -> None:
     assert own in [keys(p)[1:] for p in variants(name).values()]
 
 
-@pytest.mark.parametrize("name", ["rate", "rounds"])
-def test_a_choice_of_hyper_parameters_sees_validation_concepts_alone(name: str) -> None:
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_sees_validation_concepts_and_photos_alone(name: str) -> None:
     for p in variants(name).values():
         assert {concept.split for concept in p.test_concepts} == {"validation"}
+        assert p.finetune("generated", p.test_concepts[0], 0).config["scored"] == "validation"
 
 
 def test_a_lora_of_its_own_seed_wants_both_factors() -> None:
@@ -257,7 +258,7 @@ def test_killed_half_way_it_finishes_the_rest_only(smoke, tmp_path: Path) -> Non
     assert state(folder) == "done, 2 of 2"
     table = read(folder / "table.csv")
     assert {row["value"] for row in table} == {"128", "512"}
-    assert {row["split"] for row in table} == {"unseen_combination", "unseen_factor"}
+    assert {row["split"] for row in table} == {"validation"}
     blocks = {row["value"]: int(row["blocks"]) for row in table if row["method"] == "generated"}
     assert blocks["512"] < blocks["128"]
     assert (folder / "figure.png").stat().st_size > 1000

@@ -14,11 +14,14 @@ from weightgen.files import sha256
 if TYPE_CHECKING:
     from PIL import Image
 
+REGIONS = {"train": (0, 1 / 2), "validation": (1 / 2, 2 / 3), "test": (2 / 3, 1)}  # of the width, from the left
+
 
 class BundledPhotos(PhotoSource):
     """Six photos that ship inside scikit-image and scikit-learn.
 
-    Disjoint regions: train crops lie in the left two thirds of each photo, test crops in the right third.
+    Disjoint regions: train crops lie in the left half of each photo, test crops in the right third, validation crops
+    between them.
     """
 
     attribution = (
@@ -36,8 +39,10 @@ class BundledPhotos(PhotoSource):
         ("sklearn", "datasets/images/flower.jpg"),
     )
 
-    def __init__(self, size: int, train: int, test: int, seed: int = 0, min_scale: float = 0.35) -> None:
-        super().__init__(size, train, test, seed, min_scale)
+    def __init__(
+        self, size: int, train: int, validation: int, test: int, seed: int = 0, min_scale: float = 0.35
+    ) -> None:
+        super().__init__(size, train, validation, test, seed, min_scale)
 
     def _read(self) -> list[tuple[str, bytes]]:
         found = []
@@ -58,12 +63,15 @@ class BundledPhotos(PhotoSource):
     def load(self) -> PhotoSet:
         """-> crops, the photos in turn; a function of the arguments alone."""
         photos = self._read()
-        left, right = ([Photo(n, n, partial(_region, data, test)) for n, data in photos] for test in (False, True))
-        return self.cut(left, right)
+        return self.cut(
+            {
+                part: [Photo(n, n, partial(_region, data, *sides)) for n, data in photos]
+                for part, sides in REGIONS.items()
+            }
+        )
 
 
-def _region(data: bytes, test: bool) -> "Image.Image":
+def _region(data: bytes, left: float, right: float) -> "Image.Image":
     """Cropped for good: resize(box=...) alone also weighs pixels just outside its box."""
     photo = decode_photo(BytesIO(data))
-    border = round(photo.width * 2 / 3)
-    return photo.crop((border, 0, photo.width, photo.height) if test else (0, 0, border, photo.height))
+    return photo.crop((round(photo.width * left), 0, round(photo.width * right), photo.height))

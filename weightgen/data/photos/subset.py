@@ -56,7 +56,8 @@ class RandomSubset(EveryPhoto):
         def fewer(steps: int) -> int:
             return max(1, round(self.fraction * steps)) if steps else 0
 
-        points = {"points": sorted({fewer(p) for p in budget["points"]})} if "points" in budget else {}
+        given = budget.get("points")
+        points = {"points": sorted({fewer(point) for point in given})} if isinstance(given, list | tuple) else {}
         return budget | {"steps": fewer(budget["steps"])} | points
 
     def concepts(self, count: int, default: int) -> int:

@@ -40,8 +40,8 @@ function figures(number, digits = 3) {
 }
 const fixed = (places) => (number) => (known(number) && isFinite(value(number)) ? value(number).toFixed(places).replace("-", "−") : figures(number));
 const percent = (number) => (known(number) ? `${Math.round(100 * value(number))} %` : "–");
-const FORMAT = { fid: figures, kid: figures, l1: fixed(3), perceptual: fixed(3) };
-const METRIC = { fid: "FID", kid: "KID", l1: "L1", perceptual: "perceptual distance" };
+const FORMAT = { fid: figures, kid: figures, mmd: fixed(3), l1: fixed(3), perceptual: fixed(3) };
+const METRIC = { fid: "FID", kid: "KID", mmd: "MMD", l1: "L1", perceptual: "perceptual distance" };
 
 // A sortable table. column: {key, label, title, text, show(row) -> node or text, of(row) -> what is sorted by, heat}
 function table(caption, columns, rows, state, rowClass = () => null) {

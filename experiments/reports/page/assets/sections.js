@@ -28,7 +28,7 @@ function drawTiles() {
   const win = rival(view.recipe.wins, { rival: "e2gan", point: "start", metric: "l1" });
   if (win) tile("Wins over E2GAN at step 0", percent(win.win_rate), `[${percent(win.win_rate_low)}, ${percent(win.win_rate_high)}]`, `L1 on ${win.pairs} pairs of ${win.concepts} concepts; sign test p ${figures(win.p_value, 2)}.`);
   const race = rival(view.recipe.races, { target: "e2gan", method: ours ? ours.method : null });
-  if (race) tile("Speed-up to E2GAN's last FID", known(race.speedup) ? `${figures(race.speedup, 2)}×` : "never", `[${figures(race.speedup_low, 2)}, ${figures(race.speedup_high, 2)}]`, `${race.never_reached} of ${race.runs} runs never get there.`);
+  if (race) tile("Speed-up to E2GAN's last FID", known(race.speedup) ? `${figures(race.speedup, 2)}×` : "never", `[${figures(race.speedup_low, 2)}, ${figures(race.speedup_high, 2)}]`, `${race.censored} of ${race.runs} runs never get there.`);
   find("#tiles").replaceChildren(...tiles);
 }
 
@@ -39,7 +39,7 @@ function drawCurves() {
   const title = `${METRIC[view.metric]} against training seconds, ${words(view.split)}: ${curves.map((c) => c.method.label).join(", ")}`;
   chart.replaceChildren(curves.length ? lineChart(curves, width("curves"), view.metric, title, view.bands) : el("p", { class: "none" }, "Every method is switched off."));
   about("curves", `${view.metric === "fid" ? "Geometric" : "Arithmetic"} mean over concepts and seeds at the steps that all runs of a method measured; bands are 95 % bootstrap intervals over concepts, then seeds. ` +
-    `Seconds exclude evaluation and include making the weights. A dotted level is a method that is not trained further.${["fid", "kid"].includes(view.metric) ? ` ${METRIC[view.metric]} is of ${view.recipe.feature_set} features and compares within this page only${view.recipe.feature_set === "inception" ? " and with others of Inception's" : ""}.` : ""}`);
+    `Seconds exclude evaluation and include making the weights. A dotted level is a method that is not trained further.${["fid", "kid", "mmd"].includes(view.metric) ? ` ${METRIC[view.metric]} is of ${view.recipe.feature_set} features and compares within this page only${view.recipe.feature_set === "inception" ? " and with others of Inception's" : ""}.` : ""}`);
 }
 
 function drawSummary() {
@@ -53,8 +53,8 @@ function drawSummary() {
       { key: `${m}_end`, label: `${METRIC[m]} at the end`, show: (r) => FORMAT[m](r[`${m}_end`]) }]),
     { key: "gap_closed", label: "gap closed at step 0", title: "0: the base with LoRA at zero; 1: the concept's own trained LoRA; on L1", show: (r) => [interval(r, "gap_closed", fixed(2)), intervalBar(r.gap_closed, r.gap_closed_low, r.gap_closed_high, from, to, 0, false, method(r.method).colour)] },
     { key: "seconds", label: "seconds of training", show: (r) => `${figures(r.seconds)} s` },
-    { key: "seconds_to_target", label: "seconds to pix2pix's FID", show: (r) => (known(r.seconds_to_target) ? `${figures(r.seconds_to_target)} s` : el("span", { class: "none" }, r.never_reached === null ? "–" : "never")) },
-    { key: "never_reached", label: "runs that never get there", show: (r) => (known(r.never_reached) ? `${r.never_reached} of ${r.concepts * r.seeds}` : "–") },
+    { key: "seconds_to_target", label: "seconds to pix2pix's FID", show: (r) => (known(r.seconds_to_target) ? `${figures(r.seconds_to_target)} s` : el("span", { class: "none" }, r.censored === null ? "–" : "never")) },
+    { key: "censored", label: "censored runs: never there", show: (r) => (known(r.censored) ? `${r.censored} of ${r.concepts * r.seeds}` : "–") },
   ], rows, sorts.summary, oursRow) : null);
   if (rows.length) about("summary", `${rows[0].concepts} concepts, ${rows[0].seeds} ${rows[0].seeds === 1 ? "seed" : "seeds"}. Gap closed: how far the start is from the base (0) to the concept's own trained LoRA (1), on L1 to targets of photos never trained on, with its 95 % bootstrap interval. Seconds to pix2pix's FID are medians: “never” where most runs do not get there.`);
 }
@@ -87,7 +87,7 @@ function drawImages() {
   }
   put("images", grid.length ? el("table", { class: "images", "aria-label": "Images" },
     el("thead", {}, el("tr", {}, el("th", {}, ""), grid.map((one) => el("th", { scope: "col" }, el("span", { class: "prompt" }, one.prompt))))), el("tbody", {}, rows)) : null);
-  about("images", "One photo that was never trained on for each concept. Left: before any fine-tuning. Right: after it (the trained LoRA has no right image: it is not trained further).");
+  about("images", "One photo that was never trained on for each concept. Left: before any fine-tuning. Right: after it (the own LoRA has no right image: it is not trained further).");
 }
 
 function drawWins() {
@@ -119,13 +119,13 @@ function pivot(rows, subject, columns) {
 }
 
 function drawRaces() {
-  const [rows, targets] = pivot(here(view.recipe.races).filter((r) => shown(r.method)), "method", ["seconds_to_target", "speedup", "speedup_low", "speedup_high", "never_reached", "runs"]);
+  const [rows, targets] = pivot(here(view.recipe.races).filter((r) => shown(r.method)), "method", ["seconds_to_target", "speedup", "speedup_low", "speedup_high", "censored", "runs"]);
   put("races", rows.length ? table("Races", [
     { key: "method", label: "method", text: true, of: (r) => method(r.method).label, show: (r) => named(r.method) },
     ...targets.flatMap((t) => [
       { key: `${t} seconds_to_target`, label: `seconds to the last FID of ${brief(method(t))}`, show: (r) => duration(r[`${t} seconds_to_target`]) },
       { key: `${t} speedup`, label: "speed-up over it", show: (r) => (value(r[`${t} speedup_high`]) === 0 ? "–" : interval(r, `${t} speedup`, (v) => (!known(v) ? "never" : value(v) ? `${figures(v, 2)}×` : "0"))) },
-      { key: `${t} never_reached`, label: "runs that never get there", show: (r) => (known(r[`${t} runs`]) ? `${r[`${t} never_reached`]} of ${r[`${t} runs`]}` : "–") }]),
+      { key: `${t} censored`, label: "censored runs: never there", show: (r) => (known(r[`${t} runs`]) ? `${r[`${t} censored`]} of ${r[`${t} runs`]}` : "–") }]),
   ], rows, sorts.races, oursRow) : null);
   about("races", "Median seconds of training until the FID is as low as the target's last one on the same concept and seed, at the points that were measured; speed-up over the target's own time, a run that never gets there counting as 0, with its 95 % bootstrap interval; “never” where the middle run does not get there.");
 }

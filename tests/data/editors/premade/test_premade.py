@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from weightgen.data.editors.premade.editor import PremadePairs
+from weightgen.data.splits import PARTS
 from weightgen.errors import DataError, MissingModel
 
 CONCEPTS = ("blue_only", "dark", "mirror", "negative", "red-only")
@@ -64,7 +65,7 @@ def check(premade: PremadePairs, photos: int = 6) -> None:
     for concept in premade.concepts():
         made = premade.pairs({}, concept, Path())
         seen = []
-        for part in ("train", "test"):
+        for part in PARTS:
             assert len(made.sources[part]) == len(made.targets[part]) >= 2
             for source, target in zip(made.sources[part], made.targets[part], strict=True):
                 name = next(n for n in CONCEPTS if n.replace("_", " ").replace("-", " ") == concept.prompt)
@@ -91,7 +92,7 @@ def test_a_photo_is_for_testing_in_all_concepts_or_in_none(tmp_path):
     premade = load(folders(tmp_path / "pairs", photos=12))
     made = [premade.pairs({}, concept, Path()) for concept in premade.concepts()]
     for pairs in made[1:]:
-        assert all(torch.equal(pairs.sources[part], made[0].sources[part]) for part in ("train", "test"))
+        assert all(torch.equal(pairs.sources[part], made[0].sources[part]) for part in PARTS)
     both = {image.numpy().tobytes() for image in made[0].sources["train"]}
     assert not both & {image.numpy().tobytes() for image in made[0].sources["test"]}
 
@@ -106,7 +107,7 @@ def test_pairs_are_known_by_content_and_the_split_survives_renaming(tmp_path):
     (moved / "mirror" / "source" / "1.png").unlink()
     after = load(moved, cache=tmp_path / "cache")
     assert {c.prompt: after.fingerprint(c) for c in after.concepts()} == before
-    assert (tmp_path / "cache" / "images.json").exists()
+    assert (tmp_path / "cache" / "pictures.json").exists()
     again = load(moved, cache=tmp_path / "cache")
     assert {c.prompt: again.fingerprint(c) for c in again.concepts()} == before
     Image.fromarray(photo(99)).save(moved / "dark" / "target" / "zzz.png")
@@ -120,14 +121,14 @@ def test_caps_prompts_and_splits(tmp_path):
     (root / "dark" / "prompt.txt").write_text("a dim evening\nsecond line\n")
     table = tmp_path / "told.csv"
     table.write_text("concept,prompt,split\nmirror,seen in a mirror,unseen_combination\n")
-    premade = load(root, train=3, test=2, concepts_csv=table)
+    premade = load(root, train=3, validation=2, test=2, concepts_csv=table)
     concepts = {concept.prompt: concept for concept in premade.concepts()}
     assert set(concepts) == {"blue only", "a dim evening", "seen in a mirror", "negative", "red only"}
     assert concepts["seen in a mirror"].split == "unseen_combination"
     assert premade.splits == ["train", "validation", "unseen_combination", "unseen_factor"]
     assert {concept.split for concept in concepts.values()} == set(premade.splits)
     made = premade.pairs({}, concepts["negative"], Path())
-    assert {part: len(images) for part, images in made.targets.items()} == {"train": 3, "test": 2}
+    assert {part: len(images) for part, images in made.targets.items()} == {"train": 3, "validation": 2, "test": 2}
 
 
 def damaged(root: Path, what: str) -> Path:
@@ -181,7 +182,7 @@ def damaged(root: Path, what: str) -> Path:
         ("no target", r"mirror/target is missing"),
         ("tiny", r"mirror/source/3\.png: a photo of 6 x 6 px is too small"),
         ("two of a name", r"3\.bmp and .*3\.png have one name"),
-        ("few", r"mirror: 3 distinct pairs leave .* add pairs \(4 at least\)"),
+        ("few", r"mirror: 3 distinct pairs leave .* add pairs \(6 at least\)"),
         ("not A|B", r"mirror/3\.png: 40 x 30 px are not two squares side by side.*editor\.layout=ab"),
         ("odd", r"mirror/3\.png: 33 px wide"),
         ("one concept", r"mirror holds one concept; give each concept a folder"),
@@ -210,7 +211,7 @@ def png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def parquet(file: Path, stored: str, photos: int = 5) -> Path:
+def parquet(file: Path, stored: str, photos: int = 7) -> Path:
     """InstructPix2Pix's columns; images as struct of bytes (what datasets writes) or plain bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -237,17 +238,17 @@ def test_a_parquet_file_is_read_once_grouped_by_prompt(tmp_path, stored):
     assert prompts == set(CONCEPTS)  # the prompt of one row is left out
     for concept in premade.concepts():
         made = premade.pairs({}, concept, Path())
-        for part in ("train", "test"):
+        for part in PARTS:
             for source, target in zip(made.sources[part], made.targets[part], strict=True):
                 image = source.permute(1, 2, 0).numpy()
                 assert np.array_equal(target.permute(1, 2, 0).numpy(), edited(concept.prompt, image))
     record = json.loads((premade.root / "done.json").read_text())
-    assert record == {"rows": 26, "concepts": 5, "left out": 1}
+    assert record == {"rows": 36, "concepts": 5, "left out": 1}
 
 
 def test_a_capped_stream_ends_there_and_says_when_too_little_came(tmp_path):
     file = parquet(tmp_path / "pairs.parquet", "struct")
-    with pytest.raises(DataError, match=r"of 5 prompts in 7 rows none has 4 pairs.*editor\.dataset\.limit \(7\)"):
+    with pytest.raises(DataError, match=r"of 5 prompts in 7 rows none has 6 pairs.*editor\.dataset\.limit \(7\)"):
         PremadePairs(dataset={"name": str(file), "columns": COLUMNS, "limit": 7}, cache=tmp_path / "cache")
     with pytest.raises(DataError, match=r"no column 'input_image' but original_image, .*editor\.dataset\.columns"):
         PremadePairs(

@@ -30,7 +30,7 @@ class Style:
 
 @pytest.fixture(scope="module")
 def photos():
-    return BundledPhotos(64, train=6, test=1).load().train.float() / 255
+    return BundledPhotos(64, train=6, validation=1, test=1).load().crops["train"].float() / 255
 
 
 def test_vocabulary_and_renderers_agree():

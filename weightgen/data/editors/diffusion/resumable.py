@@ -92,7 +92,7 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
     with tqdm(
         desc=f"edit {name[:30]}", total=total, position=1, disable=child or None, leave=False, unit="photo"
     ) as bar:
-        for part in PARTS:  # a file's tensors come in an order of its own
+        for part in sorted(photos, key=PARTS.index):  # a file's tensors come in an order of its own
             images = photos[part]
             done: dict[int, Tensor] = {}
             todo = list(range(len(images)))

@@ -41,12 +41,12 @@ class PairDataset:
         config: str | None = None,
         revision: str | None = None,
         limit: int = 1000,
-        min_pairs: int = 4,
+        min_pairs: int = 6,
     ) -> None:
         if set(columns) != set(COLUMNS):
             raise DataError(f"editor.dataset.columns: say what {', '.join(COLUMNS)} are called")
-        if limit < 1 or min_pairs < 4:
-            raise DataError(f"editor.dataset.limit={limit}, editor.dataset.min_pairs={min_pairs}: 1 or more, 4 or more")
+        if limit < 1 or min_pairs < 6:
+            raise DataError(f"editor.dataset.limit={limit}, editor.dataset.min_pairs={min_pairs}: 1 or more, 6 or more")
         self.name, self.columns, self.split = name, dict(columns), split
         self.config, self.revision, self.limit, self.min_pairs = config, revision, limit, min_pairs
         self.local = Path(name).expanduser()

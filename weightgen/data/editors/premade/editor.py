@@ -1,6 +1,7 @@
 """Pairs that exist already: folders of the user's own, or a data set of images, edited images and prompts."""
 
 import json
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,25 +12,29 @@ from weightgen.data.editors.premade.dataset import PairDataset
 from weightgen.data.editors.premade.folders import Pair, PairReader, images_below
 from weightgen.data.editors.premade.table import ConceptTable
 from weightgen.data.pairs import Pairs
-from weightgen.data.splits import PARTS, SPLITS, hold_out, split_folders
+from weightgen.data.photos import copies
+from weightgen.data.photos.pool import check_fractions
+from weightgen.data.splits import PARTS, SPLITS, parts_of, split_folders
 from weightgen.errors import DataError
 from weightgen.files import FileMemory, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 VERSION = 1  # belongs into the key of everything made with this editor
-LEAST = {"train": 2, "test": 2}  # pairs: a mean and a spread of features need two
+LEAST = {"train": 2, "validation": 2, "test": 2}  # pairs: a mean and a spread of features need two
 
 
 class PremadePairs:
     """Brings concepts and photos of its own: a folder a concept below `root`, or a data set grouped by its prompts.
 
     A concept's prompt is the first line of its folder's prompt.txt, or what `concepts_csv` says, or the folder's name.
-    size: px; train, test: the most pairs of each part. test_fraction: share of the photos kept for testing, chosen by
-    their pixels, so that a photo is on one side in all concepts. splits: shares of the concepts, by a hash of their names;
-    seed: of that hash. concepts_csv: columns concept (a folder's name), prompt, split. Other options: PairReader's
-    and PairDataset's. cache: where a data set's pairs and the files' hashes are kept; None keeps no hashes.
+    size: px; train, validation, test: the most pairs of each part. test_fraction, validation_fraction: shares of the photos
+    kept for those parts, chosen by their pixels, so that a photo and its near copies are in one part in all concepts.
+    splits: shares of the concepts, by a hash of their names; seed: of that hash. concepts_csv: columns concept (a folder's
+    name), prompt, split. Other options: PairReader's and PairDataset's. cache: where a data set's pairs and the files'
+    hashes are kept; None keeps no hashes.
     """
 
     version = VERSION
@@ -40,8 +45,10 @@ class PremadePairs:
         dataset: Mapping[str, Any] | None = None,
         size: int = 64,
         train: int = 96,
+        validation: int = 24,
         test: int = 48,
         test_fraction: float = 0.3,
+        validation_fraction: float = 0.1,
         splits: Mapping[str, float] | None = None,
         concepts_csv: str | Path | None = None,
         seed: int = 0,
@@ -54,12 +61,12 @@ class PremadePairs:
         name = (dataset or {}).get("name")
         if (root is None) == (name is None):
             raise DataError("editor=premade: say editor.root=<folder of pairs>, or editor.dataset.name=<data set>")
-        if not 0 < test_fraction < 1:
-            raise DataError(f"editor.test_fraction={test_fraction}: a share of the photos, in (0, 1)")
+        check_fractions("editor", test_fraction, validation_fraction)
+        self.size, self.most = size, {"train": train, "validation": validation, "test": test}
         for part, least in LEAST.items():
-            if (train if part == "train" else test) < least:
+            if self.most[part] < least:
                 raise DataError(f"photos.{part}: premade pairs need {least} or more")
-        self.size, self.most, self.test_fraction = size, {"train": train, "test": test}, test_fraction
+        self.fractions = {"test": test_fraction, "validation": validation_fraction}
         self.shares = dict(splits or {"train": 0.7, "validation": 0.1, "unseen_factor": 0.2})
         self.table, self.seed = ConceptTable.read(concepts_csv), seed
         self.reader = PairReader(layout, direction, source, target, least=max(16, size // 2))
@@ -132,15 +139,17 @@ class PremadePairs:
     @cached_property
     def _pairs(self) -> dict[str, dict[str, list[Pair]]]:
         """Concept name -> part -> pairs, at most as many as asked for, in an order that their content gives."""
-        memory = FileMemory(self.cache and self.cache / "images.json")
+        memory = FileMemory(self.cache and self.cache / "pictures.json")
         found = {c.name: self.reader.pairs(self._folders[f], memory) for f, c in self._concepts.items()}
         memory.save()
-        photos = [sorted({pair.source_digest for pair in pairs}) for pairs in found.values()]
-        held = hold_out(photos, self.test_fraction, LEAST)
+        groups = copies.copies({p.source_digest: bytes.fromhex(p.picture) for pairs in found.values() for p in pairs})
+        log.info("%s", copies.told(groups))
+        photos = [sorted({groups[pair.source_digest] for pair in pairs}) for pairs in found.values()]
+        part_of = parts_of(photos, self.fractions, LEAST)
         parts: dict[str, dict[str, list[Pair]]] = {}
         for name, pairs in found.items():
             ordered = sorted(pairs, key=lambda pair: (pair.source_digest, pair.target_digest))
-            by_part = {part: [p for p in ordered if (p.source_digest in held) == (part == "test")] for part in PARTS}
+            by_part = {part: [p for p in ordered if part_of[groups[p.source_digest]] == part] for part in PARTS}
             for part, chosen in by_part.items():
                 if len(chosen) < LEAST[part]:
                     raise DataError(

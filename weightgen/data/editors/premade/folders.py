@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightgen.data.photos.copies import thumbnail
 from weightgen.data.photos.decoding import EXTENSIONS, decode_photo, pixel_hash
 from weightgen.errors import DataError
 from weightgen.files import FileMemory
@@ -20,13 +21,15 @@ DIRECTIONS = ("a_to_b", "b_to_a")
 
 @dataclass(frozen=True)
 class Pair:
-    """One aligned pair on disk; digests of both sides' pixels say whether two pairs are one. `halves`: which half of an AB
-    image each side is, None for files of their own."""
+    """One aligned pair on disk; digests of both sides' pixels say whether two pairs are one, `picture`, the source's
+    thumbnail in hexadecimal, whether two sources are copies. `halves`: which half of an AB image each side is, None for
+    files of their own."""
 
     source: Path
     target: Path
     source_digest: str
     target_digest: str
+    picture: str
     halves: tuple[str, str] | None = None
 
     def read(self, size: int) -> "tuple[Tensor, Tensor]":
@@ -62,12 +65,16 @@ def _square(image: "Image.Image", size: int) -> "Tensor":
 
 
 def _look(path: Path) -> dict[str, Any]:
-    """Size and pixel digests of an image, and of its halves if it has two."""
+    """Size of an image; [pixel digest, thumbnail] of it, and of its halves if it has two."""
     image = _open(path)
-    found: dict[str, Any] = {"size": list(image.size), "whole": pixel_hash(image)}
+    found: dict[str, Any] = {"size": list(image.size), "whole": _known(image)}
     if image.width % 2 == 0:
-        found |= {side: pixel_hash(_half(image, side)) for side in "ab"}
+        found |= {side: _known(_half(image, side)) for side in "ab"}
     return found
+
+
+def _known(image: "Image.Image") -> list[str]:
+    return [pixel_hash(image), thumbnail(image).hex()]
 
 
 def images_below(folder: Path) -> Iterator[Path]:
@@ -124,7 +131,7 @@ class PairReader:
                     f"editor.layout=ab if its halves are a pair, or give folders {self.source}/ and {self.target}/"
                 )
             self._large_enough(path, width // 2, height)
-            yield Pair(path, path, about[first], about[second], (first, second))
+            yield Pair(path, path, about[first][0], about[second][0], about[first][1], (first, second))
 
     def _folders(self, folder: Path, memory: FileMemory) -> Iterator[Pair]:
         sources, targets = (self._by_stem(folder / name) for name in (self.source, self.target))
@@ -145,7 +152,7 @@ class PairReader:
                     f"{' x '.join(map(str, left['size']))}; make them equal"
                 )
             self._large_enough(source, *left["size"])
-            yield Pair(source, target, left["whole"], right["whole"])
+            yield Pair(source, target, left["whole"][0], right["whole"][0], left["whole"][1])
 
     def _by_stem(self, folder: Path) -> dict[str, Path]:
         found: dict[str, Path] = {}

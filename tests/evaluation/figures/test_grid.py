@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from weightgen.evaluation.grid import grid
+from weightgen.evaluation.figures.grid import grid
 
 
 def test_the_sheet_holds_every_pixel(tmp_path):
@@ -23,3 +23,14 @@ def test_the_sheet_refuses_ragged_rows(tmp_path):
     for rows, columns in (({"a": images}, ["one"]), ({"a": images, "b": images[:1]}, ["one", "two"]), ({}, [])):
         with pytest.raises(ValueError, match="grid"):
             grid(rows, columns, tmp_path / "g.png")
+
+
+def test_a_note_is_written_into_its_own_image(tmp_path):
+    images = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
+    for name, notes in (("plain", {}), ("noted", {"a": ["", "0.123"]})):
+        grid({"a": images}, ["one", "two\n(a split)"], tmp_path / f"{name}.png", notes=notes)
+    plain, noted = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")) for name in ("plain", "noted"))
+    columns = np.nonzero((plain != noted).any(axis=(0, 2)))[0]
+    grey = np.nonzero((plain == 128).all(2).any(0))[0]
+    assert len(columns) > 10
+    assert columns.min() > grey[len(grey) // 2]  # in the second image alone

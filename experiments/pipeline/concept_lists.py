@@ -1,0 +1,72 @@
+"""Which concepts a configuration has: all, those of each split, the zoo's, and the editor's own."""
+
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments.pipeline.options import Options
+from experiments.stages import concepts, pairs
+from weightgen.artifacts import Spec
+from weightgen.choices import make
+from weightgen.data.concepts import CONCEPTS
+from weightgen.data.concepts.concept import Concept
+from weightgen.errors import WeightgenError
+
+
+class ConceptLists:
+    """Lists of concepts, in the order of their source."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg, self.options = cfg, Options(cfg)
+
+    @cached_property
+    def source(self) -> Any:
+        """Where concepts come from; one with `collect` is asked once, and its list is an artifact."""
+        return make(CONCEPTS, self.options("concepts"))
+
+    @cached_property
+    def collected(self) -> Spec | None:
+        """The list of a source that must be asked."""
+        return concepts.spec(self.options, self.source) if hasattr(self.source, "collect") else None
+
+    @cached_property
+    def concepts(self) -> list[Concept]:
+        """Of the configured source, or of an editor that brings its own (premade pairs)."""
+        return self.premade.concepts() if self.premade else self.source.load()
+
+    @cached_property
+    def premade(self) -> Any | None:
+        """The editor where it brings concepts and photos of its own; then `photos` and `concepts` are not looked at."""
+        return pairs.premade(self.options)
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits to evaluate: those asked for; of premade pairs, those of them that the set was given."""
+        return [s for s in self.cfg.splits if not self.premade or s in self.premade.splits]
+
+    def split(self, *splits: str) -> list[Concept]:
+        return [concept for concept in self.concepts if concept.split in splits]
+
+    @cached_property
+    def test_concepts(self) -> list[Concept]:
+        """Concepts to initialise and fine-tune. Raises WeightgenError if a wanted split is empty."""
+        for split in self.splits or self.cfg.splits:
+            if not self.split(split):
+                raise WeightgenError(f"no concept has split {split!r}: change `splits` or `concepts`")
+        return self.split(*self.splits)
+
+    @cached_property
+    def zoo(self) -> list[Concept]:
+        """The train concepts that the weight generator learns from. Raises WeightgenError if there are fewer than asked."""
+        train, size = self.split("train"), self.cfg.zoo
+        if size is not None and not 2 <= size <= len(train):
+            raise WeightgenError(f"zoo={size}: choose 2 to {len(train)}, or more train concepts")
+        return train[:size]
+
+    def other(self, concept: Concept, seed: int) -> Concept:
+        """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
+        peers = self.split(concept.split)
+        if len(peers) < 2:
+            raise WeightgenError(f"{concept.split} has one concept: prompts cannot be shuffled, add concepts")
+        return peers[(peers.index(concept) + 1 + seed % (len(peers) - 1)) % len(peers)]

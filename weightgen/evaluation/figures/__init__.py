@@ -1,0 +1,1 @@
+"""Pictures of a comparison: curves over seconds, charts, contact sheets."""
