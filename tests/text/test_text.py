@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from weightgen.errors import DataError, MissingModel
+from weightgen.errors import DataError, MissingModel, WeightgenError
 from weightgen.text.encoders import MiniLMTextEncoder, TextFeatures
 from weightgen.text.open_clip import OpenClipTextEncoder
 
@@ -191,11 +191,11 @@ def test_open_clip_takes_an_architecture_from_a_json_file_or_a_folder(tiny_clip,
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("{", "no JSON file"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "text_cfg")]
+    ("content", "said"), [("{", "is damaged"), ("[]", "lacks embed_dim"), ('{"embed_dim": 1}', "text_cfg")]
 )
 def test_a_bad_architecture_file_is_named(tmp_path, content, said):
     (tmp_path / "net.json").write_text(content)
-    with pytest.raises(MissingModel, match=rf"net\.json.*{said}"):
+    with pytest.raises(WeightgenError, match=rf"net\.json.*{said}"):
         OpenClipTextEncoder(str(tmp_path / "net.json"), "x").encode(["a mosaic"])
 
 
@@ -203,3 +203,57 @@ def test_weights_of_another_architecture_say_which_option_is_wrong(tiny_clip):
     folder, _ = tiny_clip
     with pytest.raises(MissingModel, match=r"text_encoder\.architecture .* that of this file"):
         OpenClipTextEncoder("ViT-B-32", str(folder / "tiny.safetensors")).encode(["a mosaic"])
+
+
+EVIL = "import pathlib\npathlib.Path({place!r}).touch()\nclass Tok: pass\n"
+
+
+def hostile(change, folder):
+    """A model folder of open_clip's layout whose configuration is changed; tok.py would leave a file."""
+    config = json.loads(json.dumps({"model_cfg": TINY, "preprocess_cfg": {}}))
+    change(config["model_cfg"])
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "tok.py").write_text(EVIL.format(place=str(folder.parent / "ran")))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["tok.Tok", None]}}))
+    return folder
+
+
+HOSTILE = {
+    "trust_remote_code": lambda c: c["text_cfg"].update(
+        hf_tokenizer_name="roberta-base", tokenizer_kwargs={"trust_remote_code": True}
+    ),
+    "auto_map": lambda c: None,
+    "hf_tokenizer_name": lambda c: c["text_cfg"].update(hf_tokenizer_name="someone/tokenizer"),
+    "hf_model_name": lambda c: c["text_cfg"].update(hf_model_name="someone/model"),
+    "timm_model_name": lambda c: c["vision_cfg"].update(timm_model_name="hf-hub:someone/model"),
+    "cache_dir": lambda c: c["text_cfg"].update(tokenizer_kwargs={"cache_dir": "/tmp/x"}),
+}
+
+
+@pytest.mark.parametrize("named", HOSTILE)
+def test_a_model_folder_cannot_choose_which_code_runs(tiny_clip, tmp_path, named):
+    from safetensors.torch import save_file
+
+    folder = hostile(HOSTILE[named], tmp_path / "model")
+    save_file(tiny_clip[1].state_dict(), folder / "open_clip_model.safetensors")
+    with pytest.raises(WeightgenError, match=f"{named}.*refused") as error:
+        OpenClipTextEncoder(pretrained=str(folder)).encode(["a mosaic"])
+    assert "\n" not in str(error.value)
+    file = tmp_path / "net.json"
+    file.write_text((folder / "open_clip_config.json").read_text())
+    if named != "auto_map":  # which is of the folder
+        with pytest.raises(WeightgenError, match=f"{named}.*refused"):
+            OpenClipTextEncoder(str(file), str(folder / "open_clip_model.safetensors")).encode(["a mosaic"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("architecture", ["hf-hub:someone/model", "local-dir:/tmp"])
+def test_an_architecture_is_a_known_name_or_a_file(architecture, monkeypatch):
+    def network(*args, **kwargs):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", network)
+    monkeypatch.setattr("open_clip.factory._get_hf_config", network)
+    with pytest.raises(MissingModel, match="no such architecture"):
+        OpenClipTextEncoder(architecture).encode(["a mosaic"])

@@ -18,8 +18,7 @@ from weightgen.errors import DataError, MissingModel
 from weightgen.files import content_hash
 from weightgen.network import require_network
 from weightgen.text.encoders import TextFeatures, checked, concatenate, warn_truncated
-
-CONFIG = "open_clip_config.json"  # of a folder in open_clip's own layout
+from weightgen.text.foreign_config import CONFIG, check_folder, model_config
 
 
 class OpenClipTextEncoder:
@@ -29,7 +28,8 @@ class OpenClipTextEncoder:
     architecture: a name of open_clip.list_models(), or a JSON file in the form of open_clip's model configs.
     pretrained: a tag of it (downloaded once), a local weights file (safetensors, or a state dict that torch loads
     with weights_only=True), or a folder with open_clip_config.json and weights, which says its architecture
-    itself. max_length: tokens kept, at most the model's context. The weights load at the first use.
+    itself. A configuration of either kind that could make foreign code run is refused. max_length: tokens kept, at
+    most the model's context. The weights load at the first use.
     """
 
     def __init__(self, architecture: str = "ViT-B-32", pretrained: str = "laion2b_s34b_b79k", max_length: int = 77):
@@ -105,6 +105,7 @@ def _tower(architecture: str, pretrained: str) -> tuple:
     file = _local(pretrained)
     tag = {}
     if file is not None and file.is_dir():
+        check_folder(file)
         architecture, source = f"local-dir:{file}", None
     else:
         architecture = _registered(architecture)
@@ -155,21 +156,12 @@ def _registered(architecture: str) -> str:
 
     file = _local(architecture)
     if file is not None and file.is_file():
-        try:
-            config = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise MissingModel(f"text_encoder.architecture: {file} is no JSON file ({error})") from error
-        config = config.get("model_cfg", config) if isinstance(config, dict) else {}
-        if missing := {"embed_dim", "vision_cfg", "text_cfg"} - set(config):
-            raise MissingModel(
-                f"text_encoder.architecture: {file} is no open_clip model config, it lacks "
-                + ", ".join(sorted(missing))
-            )
+        config = model_config(file)
         architecture = f"{file.stem}-{content_hash(file)[:12]}"
         with tempfile.TemporaryDirectory() as folder:  # open_clip registers files by their name, at once
             (Path(folder) / f"{architecture}.json").write_text(json.dumps(config))
             open_clip.add_model_config(Path(folder) / f"{architecture}.json")
-    if open_clip.get_model_config(architecture) is None:
+    if architecture not in open_clip.list_models():  # open_clip would look for hf-hub:<anyone>/x on the hub
         raise MissingModel(
             f"text encoder {architecture}: open_clip has no such architecture and there is no such JSON "
             f"config; it has {', '.join(open_clip.list_models())}"

@@ -239,3 +239,20 @@ def test_the_formats_are_those_of_pillow_that_are_pictures_by_themselves():
     read = {end for end, kind in table.items() if kind in Image.OPEN and kind not in outside}
     assert set(EXTENSIONS) == read
     assert all(table[end] == kind for kind, ends in FORMATS.items() for end in ends.split())
+
+
+def test_a_photo_never_starts_a_program(tmp_path, monkeypatch):
+    """An EPS by another name would be handed to Ghostscript, with options that the file chooses."""
+    (tmp_path / "bin").mkdir()
+    stand_in = tmp_path / "bin" / "gs"
+    stand_in.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # as in a new process: not looked for yet
+    photo = tmp_path / "evil.jpg"
+    photo.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode_photo(photo)
+    assert not (tmp_path / "started").exists()
+    with Image.open(photo) as seen:  # what Pillow does with it by itself
+        assert seen.format == "EPS"

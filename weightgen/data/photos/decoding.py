@@ -83,8 +83,10 @@ def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
 def _open(source: Path | IO[bytes]) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]  # whatever a file is called: some start programs
     try:
-        return Image.open(source)
+        return Image.open(source, formats=formats)
     except UnidentifiedImageError:
         with source.open("rb") if isinstance(source, Path) else source as stream:
             stream.seek(0)
@@ -93,7 +95,7 @@ def _open(source: Path | IO[bytes]) -> "Image.Image":
                 raise
             optional("pillow_heif", "heif", "a HEIC photo").register_heif_opener()
             stream.seek(0)
-            photo = Image.open(stream)
+            photo = Image.open(stream, formats=["HEIF"])
             photo.load()  # before the stream closes
             return photo
 
