@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import Sampler, make_scheduler
@@ -184,7 +185,10 @@ def test_a_module_path_of_an_older_file_is_refused(saved, tmp_path):
     [
         (lambda content: content["translator"].update(command="true"), "translator=e2gan has no option command"),
         (lambda content: content["denoiser"].pop("text_dim"), "denoiser=joint: missing .*'text_dim'"),
-        (lambda content: content["translator"].update(width=16), "size mismatch"),
+        (
+            lambda content: content["translator"].update(width=16),
+            "base.safetensors is not of this translator: .* shape .* should have",
+        ),
         (lambda content: content["translator"].update(width="wide"), "TypeError"),
         (lambda content: content.update(translator="e2gan"), "AttributeError"),
         (lambda content: content.pop("lora"), "KeyError"),
@@ -194,6 +198,33 @@ def test_a_module_path_of_an_older_file_is_refused(saved, tmp_path):
 def test_what_cannot_be_made_is_one_line(saved, tmp_path, change, message):
     with pytest.raises(WeightgenError, match=message) as error:
         WeightGenerator.load(altered(saved[1], tmp_path / "copy", change))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("slot", "option"), [("translator", "width"), ("denoiser", "blocks"), ("denoiser", "layers")])
+def test_sizes_are_compared_before_memory_is_taken(saved, tmp_path, slot, option):
+    folder = altered(saved[1], tmp_path / "copy", lambda content: content[slot].update({option: 10**9}))
+    with pytest.raises(WeightgenError, match=rf"{slot}\.{option}=1000000000: 65536 at most"):
+        WeightGenerator.load(folder)
+
+
+@pytest.mark.parametrize("file", ["base.safetensors", "denoiser.safetensors", "normalizer.safetensors"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_named(saved, tmp_path, file, value):
+    folder = altered(saved[1], tmp_path / "copy", lambda content: None)
+    tensors = {name: tensor.clone() for name, tensor in load_file(folder / file).items()}
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].flatten()[0] = value
+    save_file(tensors, folder / file)
+    with pytest.raises(WeightgenError, match=rf"{file}: {name} holds values that are not finite"):
+        WeightGenerator.load(folder)
+
+
+def test_json_without_end_is_one_line(saved, tmp_path):
+    folder = altered(saved[1], tmp_path / "copy", lambda content: None)
+    (folder / "generator.json").write_text("[" * 100_000)
+    with pytest.raises(WeightgenError, match="generator.json is damaged") as error:
+        WeightGenerator.load(folder)
     assert "\n" not in str(error.value)
 
 

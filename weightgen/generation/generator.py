@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from weightgen.choices import make
+from weightgen.choices import Choices, make
 from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
@@ -23,6 +23,39 @@ from weightgen.translation.nets import TRANSLATORS
 from weightgen.translation.training import translate
 from weightgen.weights.blocks import BlockLayout
 from weightgen.weights.normalizer import Normalizer
+
+
+LARGEST = 2**16  # of any size that a net's description names
+
+
+def _net(table: Choices, options: Mapping[str, Any], file: Path) -> nn.Module:
+    """A net with the weights of a file. Sizes are compared before any memory is taken for it.
+
+    Raises WeightgenError if they are not each other's, or a weight is not finite.
+    """
+    for name, value in options.items():
+        if any(isinstance(size, int) and size > LARGEST for size in (value if isinstance(value, list) else [value])):
+            raise WeightgenError(f"{table.slot}.{name}={value}: {LARGEST} at most")
+    with torch.device("meta"):
+        wanted = {name: list(weight.shape) for name, weight in make(table, options).state_dict().items()}
+    with safe_open(file, "pt") as held:
+        there = {name: held.get_slice(name).get_shape() for name in held.offset_keys()}
+    for name in sorted(wanted.keys() | there.keys()):
+        if wanted.get(name) != there.get(name):
+            shapes = f"shape {there.get(name)} and should have {wanted.get(name)}"
+            raise WeightgenError(f"{file.name} is not of this {table.slot}: {name} has {shapes}")
+    net = make(table, options)
+    net.load_state_dict(_finite(file))
+    return net
+
+
+def _finite(file: Path) -> dict[str, Tensor]:
+    """Raises WeightgenError if a weight is not a number."""
+    tensors = load_file(file)
+    for name, weight in tensors.items():
+        if not bool(weight.isfinite().all()):
+            raise WeightgenError(f"{file.name}: {name} holds values that are not finite; get the folder anew")
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -123,11 +156,10 @@ class WeightGenerator:
 
     @classmethod
     def _load(cls, folder: Path, content: Mapping[str, Any]) -> "WeightGenerator":
-        base, denoiser = make(TRANSLATORS, content["translator"]), make(DENOISERS, content["denoiser"])
-        base.load_state_dict(load_file(folder / "base.safetensors"))
-        denoiser.load_state_dict(load_file(folder / "denoiser.safetensors"))
+        base = _net(TRANSLATORS, content["translator"], folder / "base.safetensors")
+        denoiser = _net(DENOISERS, content["denoiser"], folder / "denoiser.safetensors")
         layout = BlockLayout.from_json(content["layout"])
-        normalizer = Normalizer(**load_file(folder / "normalizer.safetensors"))
+        normalizer = Normalizer(**_finite(folder / "normalizer.safetensors"))
         sampler = Sampler(make_scheduler(content["prediction"]), steps=content["steps"])
         blocks = BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
         return cls(base, LoraSpec(**content["lora"]), blocks, make(TEXT_ENCODERS, content["text_encoder"]))
