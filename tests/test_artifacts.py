@@ -12,7 +12,7 @@ import pytest
 
 from weightgen.artifacts import FILES, Spec, Store
 from weightgen.errors import MissingArtifact, WeightgenError
-from weightgen.files import write_json
+from weightgen.files import sha256, write_json
 
 UPSTREAM = Spec("pairs", 1, {"prompt": "a mosaic"}, target="pairs")
 SPEC = Spec("base", 2, {"seed": 0, "width": 16}, (UPSTREAM,), target="base", label="base of 6 concepts")
@@ -82,7 +82,8 @@ def test_ensure_builds_once_and_describes_what_it_built(tmp_path):
     assert store.metrics(SPEC) == {"l1": 0.5}
     assert json.loads((path / "spec.json").read_text()) == SPEC.describe()
     assert json.loads((path / "inputs.json").read_text()) == [{"stage": "pairs", "key": UPSTREAM.key, "label": ""}]
-    assert json.loads((path / FILES).read_text())["payload.bin"] == 10
+    known = json.loads((path / FILES).read_text())["payload.bin"]
+    assert known == {"bytes": 10, "sha256": sha256((path / "payload.bin").read_bytes())}
     assert set(json.loads((path / FILES).read_text())) == {f.name for f in path.iterdir()} - {FILES}
 
 
@@ -104,16 +105,51 @@ def test_a_missing_artifact_names_itself_and_the_make_target(tmp_path):
         Store(tmp_path).require(replace(SPEC, target="", label=""))
 
 
+def one_bit(file):
+    content = bytearray(file.read_bytes())
+    content[3] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["payload.bin", "spec.json", "inputs.json", "metrics.json"])
 @pytest.mark.parametrize(
-    ("damage", "found"), [(lambda f: f.write_bytes(b"01234"), "5 of 10"), (Path.unlink, "no of 10")]
+    ("damage", "found"),
+    [
+        (lambda f: f.write_bytes(f.read_bytes()[:-1]), r"is damaged \(\d+ of \d+ bytes"),
+        (lambda f: f.write_bytes(b""), r"is damaged \(0 of \d+ bytes"),
+        (lambda f: f.write_bytes(bytes(f.stat().st_size)), r"is damaged \(its content has changed"),
+        (one_bit, r"is damaged \(its content has changed"),
+        (Path.unlink, r"is damaged \(it is missing"),
+    ],
 )
-def test_a_file_cut_short_is_found_and_the_remedy_named(tmp_path, damage, found):
+def test_a_file_that_is_not_what_was_written_is_named_with_the_remedy(tmp_path, name, damage, found):
+    path = Store(tmp_path).ensure(SPEC, write_payload)
+    damage(path / name)
+    for use in ("require", "metrics", "ensure"):  # each as the first of a process
+        store = Store(tmp_path)
+        with pytest.raises(WeightgenError, match=rf"{name} {found}.*delete the folder .* same command again") as error:
+            getattr(store, use)(*([SPEC, never] if use == "ensure" else [SPEC]))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", bytes(100), b"[" * 100_000, b'{"payload.bin": 10}'])
+def test_a_damaged_list_of_files_is_named(tmp_path, content):
+    path = Store(tmp_path).ensure(SPEC, write_payload)
+    (path / FILES).write_bytes(content)
+    with pytest.raises(WeightgenError, match=r"is damaged .*delete the folder"):
+        Store(tmp_path).require(SPEC)
+
+
+def test_files_are_read_for_damage_once_a_process(tmp_path, monkeypatch):
+    Store(tmp_path).ensure(SPEC, write_payload)
+    read = []
+    monkeypatch.setattr(
+        "weightgen.artifacts.file_hash", lambda file: read.append(file.name) or sha256(file.read_bytes())
+    )
     store = Store(tmp_path)
-    path = store.ensure(SPEC, write_payload)
-    damage(path / "payload.bin")
-    for use in (store.require, store.metrics, lambda spec: store.ensure(spec, never)):
-        with pytest.raises(WeightgenError, match=f"payload.bin is damaged .{found} bytes.*delete the folder"):
-            use(SPEC)
+    for _ in range(3):
+        store.require(SPEC)
+    assert sorted(read) == ["inputs.json", "metrics.json", "payload.bin", "spec.json"]
 
 
 def test_a_build_that_raises_leaves_nothing_in_place_and_its_checkpoint_for_the_next_try(tmp_path):
@@ -145,7 +181,7 @@ def test_hidden_files_and_folders_are_dropped_and_nested_payload_kept(tmp_path):
 
     path = Store(tmp_path).ensure(SPEC, build)
     assert not list(path.glob(".*"))
-    assert json.loads((path / FILES).read_text())["log/metrics.csv"] == 5
+    assert json.loads((path / FILES).read_text())["log/metrics.csv"]["bytes"] == 5
 
 
 def test_killed_between_the_last_write_and_the_rename_it_is_finished_not_rebuilt(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from weightgen.errors import MissingArtifact, WeightgenError
-from weightgen.files import write_json
+from weightgen.files import file_hash, flush, read_json, write_json
 
 FILES = "files.json"
 
@@ -70,6 +70,7 @@ class Store:
         """provenance: what else is told of an artifact that is built here (which code, which versions), in no key."""
         self.root, self.provenance = Path(root), provenance
         self._claims: dict[Spec, FileLock] = {}
+        self._sound: set[Path] = set()  # folders whose every file was read once in this process
 
     def path(self, spec: Spec) -> Path:
         return self.root / spec.stage / spec.key
@@ -84,19 +85,16 @@ class Store:
     def require(self, spec: Spec) -> Path:
         """The finished artifact's folder.
 
-        Raises MissingArtifact naming the make target, WeightgenError if a file was cut short since.
+        Raises MissingArtifact naming the make target, WeightgenError if a file is not what it was when it was written, which
+        is looked at once a process.
         """
         path = self.path(spec)
         if not self.has(spec):
             target = f"run `make {spec.target}`" if spec.target else "build it first"
             raise MissingArtifact(f"{spec.stage} {spec.key} ({spec.label or 'no label'}) is missing: {target}")
-        for name, size in json.loads((path / FILES).read_text()).items():
-            file = path / name
-            if not file.exists() or file.stat().st_size != size:
-                raise WeightgenError(
-                    f"{file} is damaged ({file.stat().st_size if file.exists() else 'no'} of {size} bytes): "
-                    f"delete the folder {path} and run again"
-                )
+        if path not in self._sound:
+            _check(path)
+            self._sound.add(path)
         return path
 
     def ensure(self, spec: Spec, build: Callable[[Path], Mapping[str, Any] | None]) -> Path:
@@ -117,6 +115,8 @@ class Store:
                 if path.exists():  # a folder without files.json is nobody's finished work
                     shutil.rmtree(path)
                 partial.replace(path)
+                flush(path.parent)
+                self._sound.add(path)
         return self.require(spec)
 
     def claim(self, spec: Spec, wait: bool = False) -> bool:
@@ -176,8 +176,30 @@ class Store:
         for private in partial.glob(".*"):
             shutil.rmtree(private) if private.is_dir() else private.unlink()
         files = sorted(f for f in partial.rglob("*") if f.is_file())
-        write_json(partial / FILES, {str(f.relative_to(partial)): f.stat().st_size for f in files})
+        for file in files:  # on the disk before the folder says that it is finished
+            flush(file)
+        about = {str(f.relative_to(partial)): {"bytes": f.stat().st_size, "sha256": file_hash(f)} for f in files}
+        write_json(partial / FILES, about)
+        flush(partial / FILES)
+        flush(partial)
 
     def metrics(self, spec: Spec) -> dict[str, Any]:
         """The metrics.json of a finished artifact."""
         return json.loads((self.require(spec) / "metrics.json").read_text())
+
+
+def _check(folder: Path) -> None:
+    """Raises WeightgenError naming a file of the artifact that is not what it was when it was written."""
+    remedy = f"delete the folder {folder} and run the same command again"
+    about = read_json(folder / FILES, remedy)
+    for name, written in about.items() if isinstance(about, dict) else ():
+        file, known = folder / name, written if isinstance(written, dict) else {}
+        if not file.is_file():
+            found = "it is missing"
+        elif file.stat().st_size != known.get("bytes"):
+            found = f"{file.stat().st_size} of {known.get('bytes')} bytes"
+        elif file_hash(file) != known.get("sha256"):
+            found = "its content has changed"
+        else:
+            continue
+        raise WeightgenError(f"{file} is damaged ({found}): {remedy}")

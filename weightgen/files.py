@@ -44,11 +44,26 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
     try:
         aside.mkdir(parents=True)
         yield aside
-        shutil.rmtree(path, ignore_errors=True)
-        aside.replace(path)
+        for attempt in range(10):
+            shutil.rmtree(path, ignore_errors=True)
+            try:
+                aside.replace(path)
+                break
+            except OSError:  # another process put its own there in between: the last one wins whole
+                if attempt == 9:
+                    raise
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def flush(path: Path) -> None:
+    """What was written to a file, or the names in a folder, is on the disk when this returns: a power cut loses none."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
@@ -143,11 +158,11 @@ def content_hash(path: Path | str, files: Iterable[Path] | None = None, memory: 
     """
     path, memory = Path(path).expanduser(), _HASHES if memory is None else memory
     if not path.is_dir():
-        return memory.about(path, _file_hash)
+        return memory.about(path, file_hash)
     if files is None:
         files = (file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
     members = sorted((file.relative_to(path).as_posix(), file) for file in files)
-    rows = [f"{name} {memory.about(file, _file_hash)}" for name, file in members]
+    rows = [f"{name} {memory.about(file, file_hash)}" for name, file in members]
     memory.save()
     return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -156,6 +171,7 @@ def _hidden(inside: Path) -> bool:
     return any(part.startswith(".") for part in inside.parts)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """sha256 of what a file holds now."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -223,7 +223,7 @@ def test_weights_that_are_not_finite_are_named(saved, tmp_path, file, value):
 def test_json_without_end_is_one_line(saved, tmp_path):
     folder = altered(saved[1], tmp_path / "copy", lambda content: None)
     (folder / "generator.json").write_text("[" * 100_000)
-    with pytest.raises(WeightgenError, match="generator.json is damaged") as error:
+    with pytest.raises(WeightgenError, match=r"generator\.json is damaged") as error:
         WeightGenerator.load(folder)
     assert "\n" not in str(error.value)
 

@@ -24,7 +24,6 @@ from weightgen.translation.training import translate
 from weightgen.weights.blocks import BlockLayout
 from weightgen.weights.normalizer import Normalizer
 
-
 LARGEST = 2**16  # of any size that a net's description names
 
 
