@@ -9,6 +9,10 @@ class DataError(WeightgenError):
     """A photo, prompt or concept that cannot be used as it is."""
 
 
+class NotFinite(WeightgenError):
+    """Training or translating ended in values that are no numbers; the message says what to lower."""
+
+
 class MissingArtifact(WeightgenError):
     """An upstream artifact is absent; the message names the make target that builds it."""
 

@@ -3,12 +3,14 @@
 Each is an ordinary artifact with a checkpoint of its own, so a killed run goes on with other sizes, workers or shards.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -21,6 +23,7 @@ from weightgen.errors import WeightgenError
 from weightgen.files import save_tensors
 from weightgen.translation.lane import Lane, Lanes
 
+log = logging.getLogger(__name__)
 TURN = 10  # steps of every lane between two looks at who is finished
 HALF = {"32-true": False, "bf16-mixed": True}
 
@@ -96,8 +99,7 @@ class Fleet:
                 self.room = len(self.at_work)
                 break
             self.seconds[spec] = 0.0
-            if self.checkpoint(spec).exists():
-                saved = load_file(self.checkpoint(spec))
+            if saved := self.saved(spec):
                 self.seconds[spec] = float(saved.pop("seconds"))
                 lane.load_state(saved)
             self.at_work[spec], came = lane, True
@@ -119,6 +121,16 @@ class Fleet:
                 return publish(spec.config, inputs, folder, runtime, loggers, lane.module, self.seconds[spec])
 
         self.store.ensure(spec, build)
+
+    def saved(self, spec: Spec) -> dict[str, torch.Tensor]:
+        """What a killed process left of a concept's training; a damaged file is deleted with a warning."""
+        path = self.checkpoint(spec)
+        try:
+            return load_file(path) if path.exists() else {}
+        except (OSError, SafetensorError) as error:
+            log.warning("%s is damaged (%s): the training starts anew", path, error)
+            path.unlink()
+            return {}
 
     def checkpoint(self, spec: Spec) -> Path:
         path = self.store.partial(spec) / ".checkpoint" / "lane.safetensors"

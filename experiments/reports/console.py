@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from experiments.reports.comparison import Comparison
-from experiments.reports.markdown import words
+from experiments.reports.markdown import collapses, words
 from weightgen.evaluation.methods import label
 from weightgen.evaluation.results import Table
 
@@ -31,6 +31,8 @@ def print_summary(comparison: Comparison) -> None:
         chosen = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
         rows = [row | {"method": label(row["method"])} for row in chosen]
         print_table(f"{words(split)} (base: {base})", SUMMARY, rows)
+    for line in collapses(comparison):
+        print(f"collapsed: {line}", flush=True)
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]] | Table) -> None:

@@ -40,6 +40,7 @@ def report(comparison: Comparison, figures: Mapping[str, str]) -> str:
     """figures: caption -> path relative to the report. A sentence and a table for each base and split, the figures, and the
     rest folded. Sections without content are left out."""
     parts = [f"# weightgen: {comparison.recipe}", *(verdict(comparison, group) for group in comparison.groups)]
+    parts += [f"**Collapsed:** {line}" for line in collapses(comparison)]
     for base, split in comparison.groups:
         chosen = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
         parts += [f"## {words(split)} (base: {base})", render(SUMMARY, chosen)]
@@ -57,6 +58,16 @@ def report(comparison: Comparison, figures: Mapping[str, str]) -> str:
     if comparison.config:
         parts += folded("Configuration", f"```yaml\n{comparison.config.rstrip()}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def collapses(comparison: Comparison) -> list[str]:
+    """A line for each method of which some runs end drawing nothing, whatever their scores say."""
+    return [
+        f"{row['collapsed']} of {row['concepts'] * row['seeds']} runs of {label(row['method'])} on {words(row['split'])} "
+        f"(base: {row['base']}) draw one colour, or one picture for every photo."
+        for row in comparison.summary
+        if row["collapsed"]
+    ]
 
 
 def folded(title: str, *content: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The comparison in W&B: three runs that hold the zoo, the weight generator and what came of them, with their lineage."""
 
 import hashlib
-import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +18,11 @@ from experiments.reports.page.stage_svg import stage_svg
 from experiments.reports.weights import BINS, weight_histograms
 from experiments.training.wandb_run import start_run
 from weightgen.artifacts import Spec
+from weightgen.errors import WeightgenError
 from weightgen.evaluation.methods import label
-from weightgen.files import write_json
+from weightgen.files import read_json, write_json
 
+log = logging.getLogger(__name__)
 PUBLISHED = ".wandb.json"  # in reports/<recipe>: which results are in W&B already
 TABLES = {"concepts": "per_concept"} | {name: name for name in ("summary", "wins", "races", "cost", "novelty")}
 
@@ -35,7 +37,7 @@ def publish_comparison(comparison: Comparison, cfg: DictConfig, folder: Path) ->
     results = hashlib.sha256((folder / "results.csv").read_bytes()).hexdigest()
     state = {"results": results, "project": cfg.logger.project, "mode": cfg.logger.mode}
     marker = folder / PUBLISHED
-    if marker.exists() and json.loads(marker.read_text()) == state:
+    if _published(marker) == state:
         return False
     logged: list[str] = []
     if comparison.zoo is not None:
@@ -52,6 +54,15 @@ def publish_comparison(comparison: Comparison, cfg: DictConfig, folder: Path) ->
         log_comparison(run, comparison, folder)
     write_json(marker, state)
     return True
+
+
+def _published(marker: Path) -> Any:
+    """What a marker says; None without one, and, with a warning, where it is damaged."""
+    try:
+        return read_json(marker) if marker.exists() else None
+    except WeightgenError as error:
+        log.warning("%s; the comparison is logged again", error)
+        return None
 
 
 @contextmanager

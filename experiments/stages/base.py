@@ -37,7 +37,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     """generator and discriminator (.json, .safetensors), concepts.json: which train concepts it saw."""
     from functools import partial
 
-    from experiments.training.fit import fit, log_images, log_scores, tracked
+    from experiments.training.fit import fit, log_images, log_scores, require_finite, tracked
     from experiments.training.gan import translator_module
     from experiments.training.payloads import (
         image_metrics,
@@ -74,6 +74,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     module = translator_module(seeded(seed, TRANSLATORS, description), config, budget["steps"])
     with tracked(runtime, folder, tags=names[:8]) as loggers:
         seconds = fit(runtime, module, batches, folder, loggers, label=f"base ({len(pairs)} concepts)", parallel="base")
+        require_finite(module, "budget.base")
         metrics, scores = image_metrics(runtime.metrics), []
         for i, concept in enumerate(pairs[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])

@@ -44,7 +44,7 @@ def spec(options: Options, zoo: Sequence[Concept], validation: Sequence[Concept]
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """denoiser.json and denoiser.safetensors: the averaged weights."""
     from experiments.training.best import BestOnValidation
-    from experiments.training.fit import fit, tracked
+    from experiments.training.fit import fit, require_finite, tracked
     from experiments.training.payloads import load_blocks, optimizer, read_text, save_net, seeded
     from weightgen.batches import Texts
     from weightgen.diffusion import DENOISERS
@@ -81,6 +81,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     with tracked(runtime, folder) as loggers:
         seconds = fit(runtime, module, batches, folder, loggers, best, label="denoiser", parallel="denoiser")
+        require_finite(module, "budget.denoiser")
         averaged = seeded(seed, DENOISERS, description)
         averaged.load_state_dict(best[0].weights if best else module.averaged_state())
         sampler = Sampler(make_scheduler(config["prediction"]))

@@ -47,7 +47,8 @@ def spec(
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """rows.json (one per evaluation point), samples.safetensors (outputs at the first and last of the photos `rows`),
-    the trained weights."""
+    the trained weights unless one is not finite."""
+    import torch
     from torch import Tensor
 
     from experiments.training.fit import fit, log_images, log_scores, tracked
@@ -62,7 +63,9 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     from weightgen.batches import PairBatches, Pairs, Texts
     from weightgen.data.photos.crops import detail
+    from weightgen.errors import NotFinite
     from weightgen.evaluation.callback import EvaluationCallback
+    from weightgen.evaluation.metrics import collapsed
     from weightgen.files import save_tensors, write_json
     from weightgen.translation.lora import lora_state
     from weightgen.translation.training import FineTuneModule
@@ -92,8 +95,11 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     shown = detail(images[scored]).argsort(descending=True)[:SAMPLES]
 
     def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
-        outputs = module.translate(images[scored], text.tokens, text.mask)
-        return metrics(outputs, target), outputs[shown]
+        try:
+            outputs = module.translate(images[scored], text.tokens, text.mask)
+        except NotFinite:  # scored as the black that it is, and said to be collapsed
+            outputs = torch.zeros_like(images[scored])
+        return metrics(outputs, target) | {"collapsed": float(collapsed(outputs))}, outputs[shown]
 
     with tracked(runtime, folder) as loggers:
 
@@ -111,7 +117,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     save_tensors(folder / "samples.safetensors", kept | {"rows": shown})
     lora = "lora" in config and budget["trainable"] == "lora"
     state = lora_state(module.generator) if lora else module.generator.state_dict()
-    save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
+    if all(bool(weight.isfinite().all()) for weight in state.values()):
+        save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
     return evaluation.rows[-1]
 
 

@@ -33,7 +33,7 @@ def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Sp
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """denoiser.json and denoiser.safetensors: the averaged weights after function-space training."""
     from experiments.stages.denoiser import score_own
-    from experiments.training.fit import fit, tracked
+    from experiments.training.fit import fit, require_finite, tracked
     from experiments.training.payloads import load_base, load_blocks, optimizer, read_text, save_net, seeded, tensors
     from weightgen.diffusion import DENOISERS
     from weightgen.diffusion.sampler import Sampler, make_scheduler
@@ -67,6 +67,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     with tracked(runtime, folder) as loggers:
         seconds = fit(runtime, module, batches, folder, loggers, label="function", parallel="denoiser")
+        require_finite(module, "budget.function")
         averaged = seeded(seed, DENOISERS, description)
         averaged.load_state_dict(module.averaged_state())
         generator = BlockGenerator(averaged.eval(), Sampler(scheduler), layout, normalizer)

@@ -33,7 +33,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     """refiner.json and refiner.safetensors: its averaged weights."""
     from experiments.stages.denoiser import block_generator
     from experiments.stages.function import function_batches
-    from experiments.training.fit import fit, tracked
+    from experiments.training.fit import fit, require_finite, tracked
     from experiments.training.payloads import load_base, load_blocks, optimizer, read_text, save_net, seeded
     from weightgen.generation import REFINERS
     from weightgen.generation.guided_training import GuidedModule
@@ -62,6 +62,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     with tracked(runtime, folder) as loggers:
         seconds = fit(runtime, module, batches, folder, loggers, label="guide")
+        require_finite(module, "budget.guide")
     save_net(folder, "refiner", description, module.averaged.state_dict())
     parameters = sum(p.numel() for p in module.averaged.parameters())
     return {"seconds": seconds, "steps": budget["steps"], "parameters": parameters}

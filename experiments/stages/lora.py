@@ -76,6 +76,7 @@ def publish(
 
     from experiments.training.fit import log_images, log_scores
     from experiments.training.payloads import image_metrics, load_base, pair_tensors, read_text, reference
+    from weightgen.errors import NotFinite
     from weightgen.files import save_tensors
     from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
     from weightgen.translation.training import translate
@@ -90,7 +91,10 @@ def publish(
     record = {"l1_zero": l1_zero, "steps": steps, "seconds": seconds}
     if not all(bool(weight.isfinite().all()) for weight in state.values()):
         return {"diverged": True, **record}
-    outputs = translate(load_lora_state(model, state), photos, prompt.tokens, prompt.mask)
+    try:
+        outputs = translate(load_lora_state(model, state), photos, prompt.tokens, prompt.mask)
+    except NotFinite:
+        return {"diverged": True, **record}
     metrics = image_metrics(runtime.metrics)
     scores = metrics(outputs, reference(runtime.metrics, pairs, "validation"))
     log_scores(loggers, steps, scores, metrics.features.name)

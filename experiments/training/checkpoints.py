@@ -1,6 +1,7 @@
 """What a killed stage goes on from."""
 
 import json
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from weightgen.files import write_json
 
+log = logging.getLogger(__name__)
 STEPS = "steps.json"  # in a checkpoint that is a folder
 
 
@@ -85,10 +87,16 @@ def replace(temporary: Path, path: Path, step: int) -> None:
 
 
 def resumable(path: Path) -> tuple[Path, int] | None:
-    """The checkpoint to go on from, and how many steps it has done; None if there is none."""
+    """The checkpoint to go on from, and how many steps it has done; None if there is none. A damaged one is deleted with a
+    warning: its stage starts anew."""
     for saved in (path, path.with_suffix(".old")):
-        if saved.is_dir():
-            return saved, json.loads((saved / STEPS).read_text())
-        if saved.exists():
-            return saved, torch.load(saved, weights_only=True, mmap=True)["batches_done"]
+        if not saved.exists():
+            continue
+        try:
+            if saved.is_dir():
+                return saved, int(json.loads((saved / STEPS).read_text()))
+            return saved, int(torch.load(saved, weights_only=True, mmap=True)["batches_done"])
+        except Exception as error:  # torch raises whatever its readers raise
+            log.warning("%s is damaged (%s): the training starts anew", saved, " ".join(str(error).split())[:120])
+            shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
     return None

@@ -1,6 +1,7 @@
 """A stage's metrics as one CSV file that survives kills: written at once, continued by the run that goes on."""
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pytorch_lightning.loggers import Logger
 
 from weightgen.files import write_rows
 
+log = logging.getLogger(__name__)
 STEP = "step"
 
 
@@ -48,10 +50,18 @@ class CsvLog(Logger):
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics file with numbers for what they have; none if there is no file. A line cut short is left out."""
+    """Rows of a metrics file with numbers for what they have; none if there is no file. A line cut short is left out, and so
+    is, with a warning, one that holds anything else."""
     if not path.exists():
         return []
-    whole, newline, _ = path.read_text().rpartition("\n")
-    rows = csv.DictReader((whole + newline).splitlines())
-    numbers = ({name: float(value) for name, value in row.items() if value} for row in rows)
-    return [row | {STEP: int(row[STEP])} for row in numbers]
+    whole, newline, _ = path.read_text(errors="replace").replace("\0", "\ufffd").rpartition("\n")
+    rows, damaged = [], 0
+    for row in csv.DictReader((whole + newline).splitlines()):
+        try:
+            numbers = {name: float(value) for name, value in row.items() if value}
+            rows.append(numbers | {STEP: int(numbers[STEP])})
+        except (TypeError, ValueError, KeyError, OverflowError):
+            damaged += 1
+    if damaged:
+        log.warning("%s: %d damaged lines are left out", path, damaged)
+    return rows

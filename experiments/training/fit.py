@@ -18,7 +18,7 @@ from experiments.pipeline.runtime import Runtime
 from experiments.training.checkpoints import AfterStep, Checkpoints, Seconds, resumable
 from experiments.training.csv_log import CsvLog
 from experiments.training.wandb_run import SECONDS, start_run
-from weightgen.errors import WeightgenError
+from weightgen.errors import NotFinite, WeightgenError
 from weightgen.rng import reseed
 from weightgen.slices import Slices
 
@@ -140,6 +140,13 @@ def shared(
 def drops(module: nn.Module) -> bool:
     """Whether its training draws dropout."""
     return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in module.modules())
+
+
+def require_finite(module: nn.Module, what: str) -> None:
+    """Raises NotFinite if training ended in a weight that is no number."""
+    for name, weight in module.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise NotFinite(f"{what}: {name} is not finite after training: lower the learning rate of its budget")
 
 
 @contextmanager

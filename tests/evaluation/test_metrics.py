@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from weightgen.evaluation.distances import frechet_distance, kernel_distance
-from weightgen.evaluation.metrics import ImageMetrics
+from weightgen.evaluation.metrics import ImageMetrics, collapsed
 
 
 class Colours(nn.Module):
@@ -77,3 +77,22 @@ def test_misuse_is_refused():
     other.name = "inception"
     with pytest.raises(ValueError, match="made with colours"):
         ImageMetrics(other)(_random(4), reference)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (torch.zeros(4, 3, 8, 8), True),  # black
+        (torch.full((1, 3, 8, 8), 255.0), True),  # white, and but one
+        (torch.arange(4.0)[:, None, None, None].expand(4, 3, 8, 8) * 60, True),  # each of one colour, another each
+        (torch.arange(64.0).reshape(1, 1, 8, 8).expand(4, 3, 8, 8), True),  # one picture for every photo
+        (torch.arange(64.0).reshape(1, 1, 8, 8).expand(1, 3, 8, 8), False),  # of a single photo nobody can tell
+        (
+            torch.arange(64.0).reshape(1, 1, 8, 8) * torch.ones(4, 3, 1, 1)
+            + 30 * torch.arange(4.0)[:, None, None, None],
+            False,
+        ),
+    ],
+)
+def test_a_translator_that_draws_nothing_is_collapsed(images, expected):
+    assert collapsed(images.to(torch.uint8)) is expected

@@ -24,6 +24,7 @@ def _row(**changes):
         "device": "cpu",
         "perceptual": 0.5,
         "mmd": 0.25,
+        "collapsed": 0.0,
     }
     return {**row, **changes}
 
@@ -31,7 +32,7 @@ def _row(**changes):
 def test_the_columns_are_the_agreed_ones():
     assert ",".join(RESULT_COLUMNS) == (
         "experiment,base,concept,prompt,split,method,seed,step,train_seconds,fid,kid,l1,feature_set,device,perceptual,"
-        "mmd"
+        "mmd,collapsed"
     )
 
 
@@ -41,7 +42,7 @@ def test_round_trip_is_exact(tmp_path):
     assert read_results(tmp_path / "new" / "results.csv") == rows
 
 
-@pytest.mark.parametrize("metric", ["perceptual", "mmd"])
+@pytest.mark.parametrize("metric", ["perceptual", "mmd", "collapsed"])
 def test_what_earlier_tables_lack_may_be_unmeasured(tmp_path, metric):
     row = _row()
     del row[metric]
@@ -78,3 +79,10 @@ def test_a_cut_or_absent_file_is_named(tmp_path):
     path.write_text(path.read_text()[:-40])
     with pytest.raises(DataError, match="line 3"):
         read_results(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00\x01binary", b'a,b\n"open', b"a\x00,b\n1,2\n"])
+def test_a_file_that_is_no_table_is_named(tmp_path, content):
+    (tmp_path / "results.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"results\.csv"):
+        read_results(tmp_path / "results.csv")

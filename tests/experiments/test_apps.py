@@ -159,3 +159,17 @@ def test_kill_9_then_again_gives_the_uninterrupted_weights(tmp_path: Path, stage
     for name, path in ours.items():
         a, b = load_file(path), load_file(theirs[name])
         assert all(np.array_equal(a[k], b[k]) for k in b), name
+
+
+def test_a_training_that_explodes_is_one_line_and_no_artifact(tmp_path) -> None:
+    result = Runs(tmp_path)("train_base", "budget.base.optimizer.lr=1e30", check=False)
+    one_line_error(result, "budget.base", "not finite after training", "lower the learning rate")
+    assert not list((tmp_path / "artifacts" / "base").glob("*/files.json"))
+
+
+def test_a_translator_that_draws_nothing_is_said_to_have_collapsed(tmp_path) -> None:
+    result = Runs(tmp_path)(
+        "evaluate", "methods=[e2gan]", "budget.finetune.lora.optimizer.lr=1e6", "splits=[unseen_factor]"
+    )
+    assert "collapsed: 2 of 2 runs of E2GAN" in result.stdout
+    assert "**Collapsed:** 2 of 2 runs of E2GAN" in next(tmp_path.rglob("report.md")).read_text()

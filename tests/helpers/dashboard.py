@@ -38,6 +38,7 @@ def result_rows(recipe: str = "known") -> list[dict[str, Any]]:
                             "device": "cpu x1",
                             "perceptual": 0.25,
                             "mmd": 1.5 - point,
+                            "collapsed": 0.0,
                         }
                     )
     return rows

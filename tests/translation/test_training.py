@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.utils.data import DataLoader
 
+from weightgen.errors import NotFinite
 from weightgen.translation.nets.patchgan import PatchDiscriminator
 from weightgen.translation.nets.unet import UNetGenerator
 from weightgen.translation.training import FineTuneModule, TranslatorModule, to_bytes, to_signed, translate
@@ -197,3 +198,12 @@ def test_fine_tuning_is_the_same_training():
     timed = fit(FineTuneModule(generator, discriminator, ADAM), 2)
     for name, weight in plain.generator.state_dict().items():
         assert torch.equal(timed.generator.state_dict()[name], weight)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_pictures_that_are_no_numbers_are_an_error_not_black(value):
+    generator, _ = tiny()
+    generator.forward = lambda images, *prompt: torch.full_like(images, value)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(NotFinite, match="not finite"):
+        translate(generator, images, torch.zeros(1, 4, 6), torch.ones(1, 4, dtype=torch.bool))

@@ -15,7 +15,7 @@ from weightgen.evaluation.results import ResultRow, Table, columns
 SUMMARY_COLUMNS = columns(
     "base split method concepts seeds fid_start fid_end kid_start kid_end mmd_start mmd_end perceptual_start "
     "perceptual_end l1_start l1_end gap_closed gap_closed_low gap_closed_high gap_closed_fid seconds seconds_to_target "
-    "speedup censored"
+    "speedup censored collapsed"
 )
 RACE_COLUMNS = columns("base split target method runs seconds_to_target speedup speedup_low speedup_high censored")
 WIN_COLUMNS = columns(
@@ -33,7 +33,7 @@ def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
     fid_*: geometric means over (concept, seed); other metrics, seconds (at the last evaluation): arithmetic means, None
     where some run did not measure it.
     gap_closed: at step 0 on L1, see `gap_closed`; *_low, *_high: its 95 % interval.
-    seconds_to_target, speedup, censored: see `race`, against pix2pix.
+    seconds_to_target, speedup, censored: see `race`, against pix2pix. collapsed: how many runs end drawing nothing.
     """
     table = []
     for (base, split), methods in groups.items():
@@ -50,6 +50,7 @@ def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
             row["gap_closed_fid"] = gap_closed(methods, method, log_fid, bootstrap=0)[0]
             row["seconds"] = statistics.fmean(score["train_seconds"] for score in rows["end"])
             row |= {name: figures[name] for name in ("seconds_to_target", "speedup", "censored")}
+            row["collapsed"] = sum(score.get("collapsed") == 1 for score in rows["end"])
             table.append(row)
     return table
 

@@ -91,6 +91,20 @@ class ImageMetrics:
         return tensors[0].device if tensors else torch.device("cpu")
 
 
+FLAT = 2.0  # grey levels: a picture, or what tells two pictures apart, below this spread is nothing that was drawn
+
+
+def collapsed(images: Tensor) -> bool:
+    """Whether a translator draws nothing: every picture is of one colour, or all pictures are one, whatever the photo.
+
+    images: uint8 (N, 3, H, W), N >= 1; of a single one only its own colour counts.
+    """
+    values = images.float()
+    one_colour = bool(((values.amax((2, 3)) - values.amin((2, 3))) <= FLAT).all())
+    one_picture = len(values) > 1 and bool((values.amax(0) - values.amin(0)).max() <= FLAT)
+    return one_colour or one_picture
+
+
 def _unit(level: Tensor) -> Tensor:
     """(B, C, h, w) -> unit length over C at every position."""
     return F.normalize(level.float(), dim=1, eps=1e-10)

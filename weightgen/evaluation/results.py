@@ -27,7 +27,8 @@ class ResultRow(TypedDict):
     base: name of the base translator, "none" for methods without one; step: generator updates so far;
     train_seconds: training time so far without evaluation, plus what the method spent on its start
     (e.g. generating weights), so that curves of all methods share one clock; fid, kid: in units of
-    feature_set; l1: [0, 1]; perceptual: [0, 4], mmd: at most 2, either nan where not measured.
+    feature_set; l1: [0, 1]; perceptual: [0, 4], mmd: at most 2, either nan where not measured; collapsed: 1 where the
+    translator draws nothing (weightgen.evaluation.metrics.collapsed), else 0.
     """
 
     experiment: str
@@ -46,9 +47,10 @@ class ResultRow(TypedDict):
     device: str
     perceptual: float
     mmd: float
+    collapsed: float
 
 
-LATE = ("perceptual", "mmd")  # columns that tables of earlier runs lack
+LATE = ("perceptual", "mmd", "collapsed")  # columns that tables of earlier runs lack
 _TYPES = dict(ResultRow.__annotations__)
 RESULT_COLUMNS = tuple(_TYPES)
 
@@ -81,8 +83,11 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist: run the evaluation that writes it first")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, restkey="", restval=None))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, restkey="", restval=None))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no table of ours ({error}): write it anew, or delete it") from error
     for line, row in enumerate(rows, start=2):
         if None in row.values() or "" in row:
             raise DataError(f"{path} line {line} has a wrong number of cells: it was cut or edited; write it anew")

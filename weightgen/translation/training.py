@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
+from weightgen.errors import NotFinite
 from weightgen.schedules import Schedule
 from weightgen.translation.losses import discriminator_loss, generator_loss
 
@@ -119,7 +120,8 @@ def to_bytes(images: Tensor) -> Tensor:
 def translate(generator: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:
     """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) bool -> uint8 (N, 3, H, W) on CPU.
 
-    The generator runs in evaluation mode and is left in the mode it was in.
+    The generator runs in evaluation mode and is left in the mode it was in. Raises NotFinite where a picture holds values
+    that are no numbers, which would come out black.
     """
     device = next(generator.parameters()).device
     training = generator.training
@@ -127,6 +129,9 @@ def translate(generator: nn.Module, images: Tensor, tokens: Tensor, text_mask: T
     outputs = []
     for chunk in images.split(batch_size):
         prompt = tokens.to(device).expand(len(chunk), -1, -1), text_mask.to(device).expand(len(chunk), -1)
-        outputs.append(to_bytes(generator(to_signed(chunk.to(device)), *prompt)).cpu())
+        pictures = generator(to_signed(chunk.to(device)), *prompt)
+        if not bool(pictures.isfinite().all()):
+            raise NotFinite("the translator's pictures hold values that are not finite: lower its learning rate")
+        outputs.append(to_bytes(pictures).cpu())
     generator.train(training)
     return torch.cat(outputs).contiguous()

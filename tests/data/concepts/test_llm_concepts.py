@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.llm_server import chat, serving
-from weightgen.data.concepts.collecting import ANSWERS
+from weightgen.data.concepts.collecting import ANSWERS, Answers
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.concepts.llm import LlmConcepts
 from weightgen.data.concepts.llm_client import Paraphrases, Prompts, read_answer
@@ -245,3 +245,13 @@ def test_paraphrases_are_read_strictly():
 def test_bad_options_are_named(options):
     with pytest.raises(DataError, match=next(iter(options))):
         source(None, **options)
+
+
+@pytest.mark.parametrize("line", [b"{", b"\0\0\0", b"[]", b'{"kind": "prompts"}', b"[" * 100_000, b'{"kind": "x"}'])
+def test_a_damaged_line_of_answers_is_left_out_with_a_warning(tmp_path, caplog, line):
+    good = {"kind": "prompts", "category": "c", "asked": 1, "prompts": ["Batik"], "refused": 0}
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(json.dumps(good).encode() + b"\n" + line + b"\n" + json.dumps(good).encode() + b"\n")
+    with caplog.at_level("WARNING"):
+        assert Answers(path).lines == [good, good]
+    assert "1 damaged lines are left out" in caplog.text

@@ -63,3 +63,20 @@ def test_killed_while_a_folder_is_replaced_the_one_before_serves(
     monkeypatch.undo()
     replace(tmp_path / "last.tmp", last, 8)
     assert resumable(last) == (last, 8)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", bytes(500)])
+def test_a_damaged_checkpoint_is_named_and_the_stage_starts_anew(tmp_path: Path, caplog, content: bytes) -> None:
+    last = file(tmp_path / "last.ckpt", 8)
+    last.write_bytes(content or b"")
+    with caplog.at_level("WARNING"):
+        assert resumable(last) is None
+    assert "last.ckpt is damaged" in caplog.text
+    assert not last.exists()
+    whole = file(tmp_path / "last.ckpt", 8)
+    whole.write_bytes(whole.read_bytes()[:-40])  # cut
+    assert resumable(whole) is None
+    sharded = folder(tmp_path / "last.ckpt", 8)
+    (sharded / "steps.json").write_text("{")
+    assert resumable(sharded) is None
+    assert not sharded.exists()

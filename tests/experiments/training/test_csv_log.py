@@ -45,3 +45,14 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path, cut: int) -> None
     assert read(log.path) == [{"loss": 0.25, "step": 1}]
     CsvLog(tmp_path / "metrics.csv").log_metrics({"loss": 0.5}, 2)
     assert read(log.path) == [{"loss": 0.25, "step": 1}, {"loss": 0.5, "step": 2}]
+
+
+@pytest.mark.parametrize("garbage", ["20,zebra,3\n", "20,\0\0,\0\n", ",,\n", "nothing\n", "9" * 400 + "," + "inf,1\n"])
+def test_lines_that_are_no_rows_are_left_out_with_a_warning(tmp_path, caplog, garbage) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,loss,other\n10,1.5,2\n" + garbage + "30,0.5,4\n")
+    with caplog.at_level("WARNING"):
+        rows = read(path)
+    assert [row["step"] for row in rows if row["step"] in (10, 30)] == [10, 30]
+    assert len(rows) == 2
+    assert "1 damaged lines are left out" in caplog.text

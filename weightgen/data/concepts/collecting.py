@@ -1,6 +1,7 @@
 """Asking a chat model for concepts, question after question, so that after a kill only what is missing is asked for."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from weightgen.data.concepts.pool import Pool
 from weightgen.errors import DataError
 from weightgen.text.encoders import MiniLMTextEncoder
 
+log = logging.getLogger(__name__)
 PATIENCE = 2  # fruitless answers after which a category is left
 GARBAGE = 4  # questions in a row without a readable answer after which the endpoint is given up
 REMINDED = 40  # prompts of a category that a question names so that they are not given again
@@ -28,7 +30,9 @@ class Answers:
         whole = content[: content.rfind(b"\n") + 1]
         with path.open("r+b") as stream:
             stream.truncate(len(whole))
-        self.lines = [json.loads(line) for line in whole.splitlines()]
+        self.lines = [line for line in map(_answer, whole.splitlines()) if line is not None]
+        if (damaged := len(whole.splitlines()) - len(self.lines)) > 0:
+            log.warning("%s: %d damaged lines are left out, and asked for again", path, damaged)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["kind"] == kind]
@@ -37,6 +41,20 @@ class Answers:
         self.lines.append(line)
         with self.path.open("a", encoding="ascii") as stream:
             stream.write(json.dumps(line) + "\n")
+
+
+def _answer(line: bytes) -> dict[str, Any] | None:
+    """A line that `Answers` wrote; None for anything else."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    needs = {"prompts": {"category", "prompts", "asked", "refused"}, "paraphrases": {"said"}}.get(
+        str(found.get("kind"))
+    )
+    return found if needs is not None and needs <= set(found) else None
 
 
 class Collection:

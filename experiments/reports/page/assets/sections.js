@@ -54,6 +54,7 @@ function drawSummary() {
     { key: "gap_closed", label: "gap closed at step 0", title: "0: the base with LoRA at zero; 1: the concept's own trained LoRA; on L1", show: (r) => [interval(r, "gap_closed", fixed(2)), intervalBar(r.gap_closed, r.gap_closed_low, r.gap_closed_high, from, to, 0, false, method(r.method).colour)] },
     { key: "seconds", label: "seconds of training", show: (r) => `${figures(r.seconds)} s` },
     { key: "seconds_to_target", label: "seconds to pix2pix's FID", show: (r) => (known(r.seconds_to_target) ? `${figures(r.seconds_to_target)} s` : el("span", { class: "none" }, r.censored === null ? "–" : "never")) },
+    { key: "collapsed", label: "runs that draw nothing", show: (r) => (r.collapsed ? `${r.collapsed} collapsed` : "") },
     { key: "censored", label: "censored runs: never there", show: (r) => (known(r.censored) ? `${r.censored} of ${r.concepts * r.seeds}` : "–") },
   ], rows, sorts.summary, oursRow) : null);
   if (rows.length) about("summary", `${rows[0].concepts} concepts, ${rows[0].seeds} ${rows[0].seeds === 1 ? "seed" : "seeds"}. Gap closed: how far the start is from the base (0) to the concept's own trained LoRA (1), on L1 to targets of photos never trained on, with its 95 % bootstrap interval. Seconds to pix2pix's FID are medians: “never” where most runs do not get there.`);
