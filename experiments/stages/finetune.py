@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.pipeline.options import Options
 from experiments.pipeline.runtime import Runtime
-from experiments.pipeline.stage import Inputs, Stage
+from experiments.pipeline.stage import Artifact, Inputs, Stage
 from experiments.stages import photos
 from experiments.stages.init import init_class
 from weightgen.artifacts import Spec
@@ -92,7 +92,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     )
     features = runtime.local(config["metrics"])
     metrics, target = image_metrics(features), reference(features, pairs, scored)
-    shown = detail(images[scored]).argsort(descending=True)[:SAMPLES]
+    shown = torch.tensor(shown_rows(detail(images[scored]).tolist(), photo_names(pairs, shared, scored)))
 
     def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
         try:
@@ -123,6 +123,23 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
 
 
 STAGE = Stage("finetune", 1, "finetune", build, per_concept=True)
+
+
+def photo_names(pairs: Artifact, photos: Artifact | None, part: str) -> list[str] | None:
+    """Which photo each crop of a part is cut out of; None where a concept has photos of its own, one a pair."""
+    from experiments.training.payloads import has_own_photos
+    from weightgen.files import read_json
+
+    return None if has_own_photos([pairs]) else read_json(photos.folder / "names.json")["names"][part]
+
+
+def shown_rows(details: Sequence[float], names: Sequence[str] | None) -> list[int]:
+    """The SAMPLES crops with the most detail, of as many photos as there are. names: the photo of each; None: all differ."""
+    order = sorted(range(len(details)), key=lambda row: -details[row])
+    first: dict[str, int] = {}
+    for row in order:
+        first.setdefault(names[row] if names else str(row), row)
+    return [*first.values(), *(row for row in order if row not in first.values())][:SAMPLES]
 
 
 def measured_at(steps: int, points: int | Sequence[int]) -> list[int]:

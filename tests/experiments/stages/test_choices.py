@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments.pipeline.build import Pipeline
-from experiments.stages.finetune import measured_at
+from experiments.stages.finetune import measured_at, shown_rows
 from experiments.training import payloads
 from tests.helpers.configs import composed
 from weightgen.choices import make
@@ -66,6 +66,18 @@ def test_every_source_of_photos_has_three_parts(source: str) -> None:
 )
 def test_measurements_are_log_spaced_from_the_first_to_the_last_step(steps, points, expected) -> None:
     assert measured_at(steps, points) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (None, [3, 2, 5, 0]),
+        (["a", "a", "b", "b", "c", "c"], [3, 5, 0, 2]),  # one of each photo, then the next in detail
+        (["a", "b", "c", "d", "e", "f"], [3, 2, 5, 0]),
+    ],
+)
+def test_crops_with_the_most_detail_are_shown_of_different_photos(names, expected) -> None:
+    assert shown_rows([4.0, 1.0, 6.0, 9.0, 2.0, 5.0], names) == expected
 
 
 def test_the_device_is_the_artifacts_own_not_this_processes(tmp_path: Path) -> None:

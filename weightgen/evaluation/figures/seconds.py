@@ -81,7 +81,7 @@ def _lines(panel: Axes, curves: Iterable[Mapping[str, Any]]) -> None:
 
 def _inset(panel: Axes, curves: Sequence[Mapping[str, Any]], until: float) -> None:
     """The same lines up to `until` seconds, where the shortest of them ends; seconds are linear."""
-    inset = panel.inset_axes((0.52, 0.56, 0.46, 0.42))
+    inset = panel.inset_axes((0.04, 0.07, 0.42, 0.34))
     _lines(inset, curves)
     inset.set_xlim(-0.03 * until, until)
     inset.set_ylim(panel.get_ylim())
