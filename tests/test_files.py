@@ -1,5 +1,6 @@
 """Content hashes, and files that are replaced whole or not at all."""
 
+import csv
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from weightgen import files
 from weightgen.errors import WeightgenError
-from weightgen.files import FileMemory, content_hash
+from weightgen.files import FileMemory, content_hash, unescaped, write_rows
 
 
 def two_copies(tmp_path):
@@ -151,3 +152,15 @@ def test_asking_for_hashes_and_json_needs_no_torch():
     code = "import sys, weightgen.files; print([m for m in ('torch', 'safetensors') if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(said) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1+2", "-name", "@SUM(A1)", "\tx", "plain", "'quoted", "", "-0.5", "=", "'=x"]
+)
+def test_no_cell_is_a_formula_and_every_text_comes_back(tmp_path, text):
+    write_rows(tmp_path / "t.csv", ["a"], [[text]])
+    (cell,) = list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))[1] or [""]
+    if text.startswith(("=", "+", "@")) or text == "-name":
+        assert cell == "'" + text
+    if text != "'=x":  # what one writes with an apostrophe oneself is read without
+        assert unescaped(cell) == text

@@ -8,7 +8,7 @@ from huggingface_hub import constants
 
 from tests.helpers.llm_server import serving
 from weightgen import network
-from weightgen.network import require_network
+from weightgen.network import public_address, require_network
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +44,14 @@ def test_offline_mode_asks_nobody(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="HF_HUB_OFFLINE is set"):
         require_network("http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("https://user:secret@host:8000/v1?api_key=secret#x", "https://host:8000/v1"),
+        ("http://127.0.0.1:11434/v1", "http://127.0.0.1:11434/v1"),
+    ],
+)
+def test_an_address_is_written_down_without_what_is_secret(address, public):
+    assert public_address(address) == public

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from filelock import FileLock, Timeout
 from weightgen.errors import MissingArtifact, WeightgenError
 from weightgen.files import file_hash, flush, read_json, write_json
 
+log = logging.getLogger(__name__)
 FILES = "files.json"
+PATIENCE = 5.0  # seconds of waiting for another process after which it is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +162,11 @@ class Store:
         lock = self._claims.pop(spec, None)
         if lock is None:
             lock = self._lock(spec)
-            lock.acquire()
+            try:
+                lock.acquire(timeout=PATIENCE)
+            except Timeout:
+                log.info("waiting for another process that builds %s (%s %s)", spec.label, spec.stage, spec.key)
+                lock.acquire()
         try:
             yield
         finally:

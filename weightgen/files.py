@@ -80,12 +80,31 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet would run
+
+
+def escaped(cell: Any) -> Any:
+    """A cell of a CSV file: a text that a spreadsheet would run as a formula begins with an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return "'" + cell
+    return cell
+
+
+def unescaped(cell: str) -> str:
+    """The inverse of `escaped`."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
+
+
 def write_rows(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV file with a header; each row holds one cell a column."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([escaped(cell) for cell in row] for row in rows)
     write_text(path, table.getvalue())
 
 

@@ -4,8 +4,15 @@ import contextlib
 import threading
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit, urlunsplit
 
 SECONDS = 8
+
+
+def public_address(address: str) -> str:
+    """An address as it may be written down: without user, password, query and fragment."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def require_network(address: str) -> None:

@@ -35,13 +35,18 @@ def require_no_secret(config: DictConfig) -> None:
     """Raises WeightgenError if a configuration, which is written to disk, holds a key."""
     concepts = OmegaConf.to_container(config.get("concepts") or OmegaConf.create(), resolve=False)
     address = urlsplit(str(concepts.get("base_url") or ""))
-    if "api_key" in concepts:
+    if "api_key" in concepts or "api_key" in config:
         raise WeightgenError(
             "concepts.api_key: a key has no place in a configuration, which is written to disk; export it and name "
             "the variable: concepts.api_key_env=OPENAI_API_KEY"
         )
-    if address.username or address.password:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(concepts.get("api_key_env", VARIABLE))):
         raise WeightgenError(
-            "concepts.base_url holds a password, and it is written to disk; export the key and name the variable: "
-            "concepts.api_key_env=OPENAI_API_KEY"
+            "concepts.api_key_env is the name of an environment variable, not a key (what was given is not repeated "
+            "here): concepts.api_key_env=OPENAI_API_KEY"
+        )
+    if address.username or address.password or address.query:
+        raise WeightgenError(
+            "concepts.base_url holds a password or a query, and it is written to disk; export the key and name the "
+            "variable: concepts.api_key_env=OPENAI_API_KEY"
         )

@@ -163,7 +163,7 @@ class Pipeline(StageGraph):
         from joblib import Parallel, delayed
 
         container = OmegaConf.to_container(self.cfg, resolve=False)
-        tasks = (delayed(_work)(container, part, 1 + row) for row, part in enumerate(parts))
+        tasks = (delayed(_work)(container, part, 1 + row, os.getpid()) for row, part in enumerate(parts))
         pool = Parallel(
             n_jobs=min(self._workers(stage), len(parts)), backend="loky", return_as="generator_unordered", batch_size=1
         )
@@ -177,9 +177,9 @@ def _follow(name: str, config: Mapping[str, Any], inputs: Inputs, folder: Path, 
     STAGES[name].build(config, inputs, folder, runtime)
 
 
-def _work(container: dict[str, Any], part: list[Spec], row: int) -> None:
-    """In a worker process: build one part."""
-    end_with(os.getppid())
+def _work(container: dict[str, Any], part: list[Spec], row: int, parent: int) -> None:
+    """In a worker process of `parent`, which may be gone by now: build one part."""
+    end_with(parent)
     pipeline = Pipeline(OmegaConf.create(container))
     prepare(pipeline.runtime.threads)
     pipeline.ensure_part(part, row)

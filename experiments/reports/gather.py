@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.pipeline.build import Pipeline
 from experiments.reports.comparison import Built, Comparison, Output, Sample, compare
@@ -22,6 +22,7 @@ from weightgen.evaluation.methods import OURS
 from weightgen.evaluation.novelty import novelty, spread
 from weightgen.evaluation.results import Table
 from weightgen.files import read_json
+from weightgen.network import public_address
 
 SHOWN_CONCEPTS = 8
 PARTS = {  # of what ours spends once -> its stages
@@ -41,10 +42,18 @@ def comparison_of(pipelines: Sequence[Pipeline], rows: Table, folder: Path) -> C
         comparison,
         novelty=[row for pipeline in pipelines for row in novelty_rows(pipeline)],
         cost=[row for pipeline in pipelines for row in cost_rows(pipeline, comparison.races)],
-        config=OmegaConf.to_yaml(pipelines[0].cfg, resolve=True),
+        config=public_yaml(pipelines[0].cfg),
         notes=tuple(notes(pipelines)),
         **references(pipelines, folder),
     )
+
+
+def public_yaml(cfg: DictConfig) -> str:
+    """The configuration, resolved, without the password that an address from the environment may hold."""
+    content = OmegaConf.to_container(cfg, resolve=True)
+    if address := content.get("concepts", {}).get("base_url"):
+        content["concepts"]["base_url"] = public_address(str(address))
+    return OmegaConf.to_yaml(OmegaConf.create(content))
 
 
 def references(pipelines: Sequence[Pipeline], folder: Path) -> dict[str, Any]:

@@ -18,20 +18,28 @@ def spec(options: Options, concepts: Sequence[Concept], base: Spec, loras: Seque
 
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
-    """zoo.{json,safetensors}, layout.json, normalizer.safetensors, excluded.json: concepts whose LoRA diverged."""
+    """zoo.{json,safetensors}, layout.json, normalizer.safetensors, excluded.json: concepts whose LoRA diverged or changed
+    nothing."""
     import torch
 
+    from experiments.stages.lora import usable
     from experiments.training.payloads import tensors
+    from weightgen.errors import WeightgenError
     from weightgen.files import save_tensors, write_json
     from weightgen.weights.blocks import BlockLayout
     from weightgen.weights.normalizer import Normalizer
     from weightgen.weights.zoo import Zoo, ZooEntry
 
     trained = list(zip(config["concepts"], inputs.all("lora"), strict=True))
-    kept = [(concept, lora) for concept, lora in trained if not lora.metrics["diverged"]]
-    excluded = [concept["name"] for concept, lora in trained if lora.metrics["diverged"]]
+    kept = [(concept, lora) for concept, lora in trained if usable(lora.metrics)]
+    excluded = [concept["name"] for concept, lora in trained if not usable(lora.metrics)]
+    if len(kept) < 2:
+        raise WeightgenError(
+            f"{len(excluded)} of {len(trained)} LoRAs of the zoo diverged (lower budget.lora.optimizer.lr) or were not "
+            "changed by their training (raise it, or budget.lora.steps): 2 are needed"
+        )
     states = [tensors(lora.folder / "lora.safetensors") for _, lora in kept]
-    shapes = {name: tuple(weight.shape) for name, weight in states[0].items()} if states else {}
+    shapes = {name: tuple(weight.shape) for name, weight in states[0].items()}
     layout = BlockLayout(shapes, config["blocks"]["size"], config["blocks"]["rule"])
     entries = [
         ZooEntry(

@@ -72,6 +72,7 @@ def publish(
 
     Photos are translated on the device where `module` lies.
     """
+    import torch
     from torch.nn.functional import l1_loss
 
     from experiments.training.fit import log_images, log_scores
@@ -90,11 +91,11 @@ def publish(
     l1_zero = float(l1_loss(zero.float(), targets.float())) / 255
     record = {"l1_zero": l1_zero, "steps": steps, "seconds": seconds}
     if not all(bool(weight.isfinite().all()) for weight in state.values()):
-        return {"diverged": True, **record}
+        return {"diverged": True, "unchanged": False, **record}
     try:
         outputs = translate(load_lora_state(model, state), photos, prompt.tokens, prompt.mask)
     except NotFinite:
-        return {"diverged": True, **record}
+        return {"diverged": True, "unchanged": False, **record}
     metrics = image_metrics(runtime.metrics)
     scores = metrics(outputs, reference(runtime.metrics, pairs, "validation"))
     log_scores(loggers, steps, scores, metrics.features.name)
@@ -102,7 +103,8 @@ def publish(
     diverged = not math.isfinite(scores["l1"]) or scores["l1"] > DIVERGED * l1_zero
     if not diverged:
         save_tensors(folder / "lora.safetensors", state)
-    return {"l1": scores["l1"], "diverged": diverged, **record}
+    unchanged = torch.equal(outputs, zero)  # not one grey level of one validation photo
+    return {"l1": scores["l1"], "diverged": diverged, "unchanged": unchanged, **record}
 
 
 STAGE = Stage("lora", 1, "loras", build, per_concept=True)
@@ -113,7 +115,13 @@ def summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
     metrics: metrics.json's content by the concept's name.
     """
-    diverged = [name for name, row in metrics.items() if row["diverged"]]
-    better = sum(row["l1"] < row["l1_zero"] for row in metrics.values() if not row["diverged"])
-    excluded = f"; excluded as diverged: {', '.join(diverged)}" if diverged else ""
+    said = {"diverged": "excluded as diverged", "unchanged": "excluded as unchanged by their training"}
+    lost = {why: [name for name, row in metrics.items() if row.get(why)] for why in said}
+    better = sum(row["l1"] < row["l1_zero"] for row in metrics.values() if usable(row))
+    excluded = "".join(f"; {said[why]}: {', '.join(names)}" for why, names in lost.items() if names)
     return f"{better} of {len(metrics)} LoRAs beat the base at zero LoRA on validation L1{excluded}"
+
+
+def usable(metrics: Mapping[str, Any]) -> bool:
+    """Whether a LoRA may be in a zoo: it did not diverge, and its training changed something."""
+    return not metrics["diverged"] and not metrics.get("unchanged")

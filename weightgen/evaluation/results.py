@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from weightgen.errors import DataError
-from weightgen.files import write_rows
+from weightgen.files import unescaped, write_rows
 
 Table = list[dict[str, Any]]
 
@@ -85,13 +85,17 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
         raise DataError(f"{path} does not exist: run the evaluation that writes it first")
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, restkey="", restval=None))
+            rows = [_read(row) for row in csv.DictReader(file, restkey="", restval=None)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no table of ours ({error}): write it anew, or delete it") from error
     for line, row in enumerate(rows, start=2):
         if None in row.values() or "" in row:
             raise DataError(f"{path} line {line} has a wrong number of cells: it was cut or edited; write it anew")
     return rows
+
+
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: unescaped(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def read_numbers(path: Path) -> Table:

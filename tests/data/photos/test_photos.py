@@ -1,7 +1,9 @@
 """Photos: disjoint ground for train, validation and test, every mode Pillow knows, errors that name the file."""
 
 import io
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -256,3 +258,24 @@ def test_a_photo_never_starts_a_program(tmp_path, monkeypatch):
     assert not (tmp_path / "started").exists()
     with Image.open(photo) as seen:  # what Pillow does with it by itself
         assert seen.format == "EPS"
+
+
+def test_a_pipe_is_named_and_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe\.png: is no regular file.*photos\.skip_bad=true"):
+        FolderPhotos(folder, 16, 2, 2, 2).load()
+    lenient = FolderPhotos(folder, 16, 2, 2, 2, skip_bad=True)
+    lenient.load()
+    assert [Path(name).name for name in lenient.skipped] == ["pipe.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
+    walk = os.walk
+
+    def closed(root, onerror=None, **options):
+        onerror(PermissionError(13, "Permission denied", str(folder / "sub1")))
+        return walk(root, **options)
+
+    monkeypatch.setattr("os.walk", closed)
+    with pytest.raises(DataError, match="sub1 cannot be read"):
+        FolderPhotos(folder, 16, 2, 2, 2).load()

@@ -195,7 +195,7 @@ def test_a_diverged_concept_is_recorded_and_has_no_weights(zoo, monkeypatch) -> 
 
     infinite, wild = train_specs(pipeline)[:2]
     record = published(infinite, float("nan"))
-    assert record.keys() == {"diverged", "l1_zero", "steps", "seconds"}
+    assert record.keys() == {"diverged", "unchanged", "l1_zero", "steps", "seconds"}
     assert (record["diverged"], record["steps"], record["seconds"]) == (True, 6, 0.5)
     record = published(wild, 1e3)
     assert record["diverged"] is True

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.command.api_key import hide_api_key
 from experiments.pipeline.build import Pipeline
+from experiments.reports.gather import public_yaml
 from tests.helpers.apps import ROOT, Runs, nothing_half_written, one_line_error
 from tests.helpers.configs import composed
 from tests.helpers.llm_server import LlmServer, serving
@@ -103,9 +104,13 @@ def test_a_key_inside_the_configuration_ends_the_run_before_it_is_written(tmp_pa
     for given in (
         [f"hydra.searchpath=[file://{tmp_path}/conf]", "+secret=key"],
         [f"concepts.base_url=http://me:{KEY}@127.0.0.1/v1"],
+        [f"concepts.base_url='http://127.0.0.1/v1?api_key={KEY}'"],
+        [f"concepts.api_key_env={KEY}"],
+        [f"+api_key={KEY}"],
     ):
         result = Runs(tmp_path)("collect_concepts", "concepts=llm", *given, check=False)
         one_line_error(result, "concepts.api_key_env=OPENAI_API_KEY")
+        assert KEY not in result.stdout + result.stderr
     nothing_half_written(tmp_path)
     assert files_with(tmp_path, KEY) == [recipe]
 
@@ -124,3 +129,10 @@ def test_without_building_a_missing_list_names_its_target(tmp_path: Path) -> Non
         _ = p.concepts
     assert Pipeline(composed("concepts=llm", "concepts.base_url=http://other/v1")).collected.key == p.collected.key
     assert Pipeline(composed("concepts=llm", "concepts.count=7")).collected.key != p.collected.key
+
+
+def test_a_password_in_the_environments_address_is_in_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"https://me:{KEY}@host/v1?api_key={KEY}")
+    text = public_yaml(composed("concepts=llm"))
+    assert KEY not in text
+    assert "base_url: https://host/v1" in text

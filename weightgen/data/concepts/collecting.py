@@ -11,6 +11,7 @@ from weightgen.data.concepts.concept import check_prompt
 from weightgen.data.concepts.llm_client import LlmClient, Paraphrases, Prompts
 from weightgen.data.concepts.pool import Pool
 from weightgen.errors import DataError
+from weightgen.network import public_address
 from weightgen.text.encoders import MiniLMTextEncoder
 
 log = logging.getLogger(__name__)
@@ -132,10 +133,11 @@ class Collection:
 
     def _give_up_on_garbage(self) -> None:
         if self.pool.unreadable >= GARBAGE:
+            where = public_address(self.client.base_url) if self.client.base_url else "the OpenAI endpoint"
             raise DataError(
-                f"concepts=llm: {self.client.model} at {self.client.base_url or 'the OpenAI endpoint'} gave no answer in "
-                f"the JSON asked for to {self.pool.unreadable} questions in a row (the last: {self.client.last_bad}); set "
-                "another concepts.model, or run again: what it did answer is kept"
+                f"concepts=llm: {self.client.model} at {where} gave no answer in the JSON asked for to "
+                f"{self.pool.unreadable} questions in a row (the last: {self.client.last_bad}); set another "
+                "concepts.model, or run again: what it did answer is kept"
             )
 
     def _ask_paraphrases(self, prompts: list[str], said: dict[str, list[str]]) -> None:

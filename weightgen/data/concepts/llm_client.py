@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from weightgen.errors import DataError
 from weightgen.extras import optional
+from weightgen.network import public_address
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -127,11 +128,13 @@ class LlmClient:
 
     def _safe(self, error: Exception) -> str:
         text = " ".join(str(error).split())
+        if self.base_url:
+            text = text.replace(self.base_url, public_address(self.base_url))
         return (text.replace(self.key, "***") if self.key else text)[:200]
 
     def _failure(self, error: Exception) -> DataError:
         openai = self._openai
-        where = f"concepts=llm: {self.base_url or 'the OpenAI endpoint'} "
+        where = f"concepts=llm: {public_address(self.base_url) if self.base_url else 'the OpenAI endpoint'} "
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             state = "does not take the key in" if self.key else "wants a key, and there is none in"
             return DataError(f"{where}{state} the environment variable {self.key_env}; export {self.key_env}=<key>")

@@ -1,5 +1,7 @@
 """Any photo file -> upright 8-bit RGB."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -49,6 +51,26 @@ FORMATS = {
 }
 EXTENSIONS = tuple(sorted(ending for endings in FORMATS.values() for ending in endings.split()))
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def images_below(root: Path) -> Iterator[Path]:
+    """Names of images below root through links, each real folder once (links may loop); hidden ones are left out.
+
+    What is found may be no file (a pipe would wait for ever). DataError: a folder that cannot be read.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): allow it, or move it away")
+
+    visited = {os.path.realpath(root)}
+    for folder, children, names in os.walk(root, followlinks=True, onerror=unreadable):
+        fresh = {child: os.path.realpath(Path(folder, child)) for child in sorted(children) if child[0] != "."}
+        children[:] = []
+        for child, real in fresh.items():
+            if real not in visited:
+                visited.add(real)
+                children.append(child)
+        yield from (Path(folder, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in EXTENSIONS)
 
 
 def decode_photo(source: Path | IO[bytes]) -> "Image.Image":

@@ -1,12 +1,10 @@
 """Photos of a folder of the user's own."""
 
-import os
-from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from weightgen.data.photos.decoding import EXTENSIONS, decode_photo
+from weightgen.data.photos.decoding import EXTENSIONS, decode_photo, images_below
 from weightgen.data.photos.pool import Photo, PhotoPool
 from weightgen.errors import DataError
 from weightgen.files import content_hash, sha256
@@ -26,8 +24,11 @@ class FolderPhotos(PhotoPool):
         if not self.root.is_dir():
             raise DataError(f"photos.root: {self.root} is not a folder; point it at a folder of photos")
         found: dict[str, Photo] = {}
-        for path in sorted(_walk(self.root)):
+        for path in sorted(images_below(self.root)):
             label = path.relative_to(self.root).as_posix()
+            if path.exists() and not path.is_file():
+                self.bad(str(path), "is no regular file")
+                continue
             try:
                 found.setdefault(content_hash(path), Photo(str(path), label, partial(decode_photo, path)))
             except OSError as error:
@@ -39,16 +40,3 @@ class FolderPhotos(PhotoPool):
     def fingerprint(self) -> str:
         """sha256 over the sorted content hashes: names and places of the files do not matter."""
         return sha256("\n".join(self.photos))
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Images below root through links, each real folder once (links may loop); hidden ones are left out."""
-    visited = {os.path.realpath(root)}
-    for folder, children, names in os.walk(root, followlinks=True):
-        fresh = {child: os.path.realpath(Path(folder, child)) for child in sorted(children) if child[0] != "."}
-        children[:] = []
-        for child, real in fresh.items():
-            if real not in visited:
-                visited.add(real)
-                children.append(child)
-        yield from (Path(folder, n) for n in names if n[0] != "." and Path(n).suffix.lower() in EXTENSIONS)

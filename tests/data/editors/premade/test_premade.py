@@ -1,6 +1,7 @@
 """Premade pairs from AB images, source/ and target/ folders and Parquet: every source with its own target."""
 
 import json
+import os
 import shutil
 from io import BytesIO
 from pathlib import Path
@@ -262,3 +263,17 @@ def test_a_hub_data_set_without_a_network_is_named(tmp_path):
         PremadePairs(dataset={"name": "owner/name", "columns": COLUMNS}, cache=tmp_path)
     with pytest.raises(DataError, match=r"/no/such/file\.parquet: no such file"):
         PremadePairs(dataset={"name": "/no/such/file.parquet", "columns": COLUMNS}, cache=tmp_path)
+
+
+def test_links_that_loop_and_pipes_are_no_trap(tmp_path):
+    root = folders(tmp_path / "pairs")
+    concept = next(root.iterdir())
+    (concept / "source" / "again").symlink_to(concept)
+    (concept / "target" / "again").symlink_to(root)
+    assert load(root).concepts()
+    aligned_root = aligned(tmp_path / "aligned")
+    os.mkfifo(next(aligned_root.iterdir()) / "train" / "pipe.png")
+    premade = load(aligned_root)
+    (first, *_) = premade.concepts()
+    with pytest.raises(DataError, match=r"pipe\.png: is no regular file"):
+        premade.fingerprint(first)

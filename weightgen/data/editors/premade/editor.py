@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from weightgen.data.concepts.concept import Concept, slug
 from weightgen.data.editors.premade.dataset import PairDataset
-from weightgen.data.editors.premade.folders import Pair, PairReader, images_below
+from weightgen.data.editors.premade.folders import Pair, PairReader
 from weightgen.data.editors.premade.table import ConceptTable
 from weightgen.data.pairs import Pairs
 from weightgen.data.photos import copies
+from weightgen.data.photos.decoding import images_below
 from weightgen.data.photos.pool import check_fractions
 from weightgen.data.splits import PARTS, SPLITS, parts_of, split_folders
 from weightgen.errors import DataError

@@ -1,13 +1,12 @@
 """Reading pairs from folders: pix2pix's aligned AB images, or source/ and target/ folders."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightgen.data.photos.copies import thumbnail
-from weightgen.data.photos.decoding import EXTENSIONS, decode_photo, pixel_hash
+from weightgen.data.photos.decoding import decode_photo, images_below, pixel_hash
 from weightgen.errors import DataError
 from weightgen.files import FileMemory
 
@@ -41,6 +40,8 @@ class Pair:
 
 
 def _open(path: Path) -> "Image.Image":
+    if path.exists() and not path.is_file():
+        raise DataError(f"pair image {path}: is no regular file; remove it")
     try:
         return decode_photo(path)
     except DataError as error:
@@ -75,15 +76,6 @@ def _look(path: Path) -> dict[str, Any]:
 
 def _known(image: "Image.Image") -> list[str]:
     return [pixel_hash(image), thumbnail(image).hex()]
-
-
-def images_below(folder: Path) -> Iterator[Path]:
-    """Images in `folder` and its subfolders, in order; hidden ones are left out."""
-    for place, children, names in os.walk(folder, followlinks=True):
-        children[:] = sorted(child for child in children if child[0] != ".")
-        for name in sorted(names):
-            if name[0] != "." and Path(name).suffix.lower() in EXTENSIONS:
-                yield Path(place, name)
 
 
 @dataclass(frozen=True)
