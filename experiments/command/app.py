@@ -152,6 +152,15 @@ def explain(error: BaseException) -> str | None:
             return str(cause)
         if isinstance(cause, MissingMandatoryValue):
             return f"{cause.full_key} has no value: add {cause.full_key}=<value>"
+        if type(cause).__name__ == "TerminatedWorkerError":
+            return (
+                "a worker process was killed, most likely because memory ran out: the same command goes on from here; "
+                "strategy.workers=1 needs less"
+            )
+        if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and cause.filename:
+            return (
+                f"{cause.filename} may not be written or read here ({cause.strerror}): allow it, or choose other paths"
+            )
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left on device" in str(cause):  # safetensors has an error class of its own
             return (

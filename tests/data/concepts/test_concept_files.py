@@ -88,3 +88,14 @@ def test_unreadable_files_are_named(tmp_path):
     for path, said in ((tmp_path / "p.txt", "UTF-8"), (tmp_path / "none.txt", "No such file"), (tmp_path, "directory")):
         with pytest.raises(DataError, match=rf"concepts\.path: .*{said}"):
             FileConcepts(path).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [("p.csv", 'prompt,"open\nBatik,x\n', "no CSV"), ("p.jsonl", "[" * 100_000 + "\n", "no JSON")],
+)
+def test_what_cannot_be_parsed_is_one_line(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}.*{said}") as error:
+        FileConcepts(tmp_path / name).load()
+    assert "\n" not in str(error.value)

@@ -68,6 +68,6 @@ def test_three_encodings_of_twelve_photos_are_twelve_groups_in_one_part_each(tmp
     with caplog.at_level("INFO"):
         photos = FolderPhotos(tmp_path, 16, 200, 200, 200).load()
     assert "36 photos, 12 groups of copies" in caplog.text
-    assert photos.report == {"photos": 36, "groups_of_copies": 12}
+    assert photos.report == {"photos": 36, "groups_of_copies": 12, "left_out": 0}
     parts = [{name.partition(".")[0].partition(" ")[0] for name in names} for names in photos.names.values()]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 12

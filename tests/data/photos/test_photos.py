@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -189,12 +190,15 @@ def tiny(path):
 @pytest.mark.parametrize(
     ("spoil", "reason"), [(truncated, "truncated"), (corrupt, "decoded"), (empty, "decoded"), (tiny, "400 x 7 px")]
 )
-def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason):
+def test_bad_photo_is_named_with_a_remedy_or_skipped(folder, spoil, reason, caplog):
     spoil(folder / "bad.jpg")
     with pytest.raises(DataError, match=rf"bad\.jpg.*{reason}.*photos\.skip_bad=true"):
         FolderPhotos(folder, 16, 20, 2, 20).load()
     lenient = FolderPhotos(folder, 16, 20, 20, 20, skip_bad=True)
-    photos = lenient.load()
+    with caplog.at_level("WARNING"):
+        photos = lenient.load()
+    assert re.search(rf"1 photos are left out \(.*bad\.jpg: .*{reason}", caplog.text)
+    assert photos.report["left_out"] == 1
     lenient.load()
     assert len(set().union(*photos.names.values())) == 10
     ((path, why),) = lenient.skipped.items()

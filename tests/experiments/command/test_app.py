@@ -39,3 +39,16 @@ def test_an_option_without_a_value_is_named() -> None:
     with pytest.raises(MissingMandatoryValue) as missing:
         _ = cfg.photos.root
     assert explain(missing.value) == "photos.root has no value: add photos.root=<value>"
+
+
+def test_a_killed_worker_and_a_closed_folder_are_one_line() -> None:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    said = explain(
+        TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated.\n\nexit codes")
+    )
+    assert "the same command goes on" in said
+    assert "strategy.workers=1" in said
+    closed = explain(PermissionError(13, "Permission denied", "/data/artifacts/base"))
+    assert closed.startswith("/data/artifacts/base may not be written")
+    assert explain(ValueError("a bug")) is None

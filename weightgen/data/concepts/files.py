@@ -72,7 +72,7 @@ def _json_lines(path: Path, text: str) -> list[tuple[int, Item]]:
             continue
         try:
             item = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: no JSON ({error})") from error
         item = {"prompt": item} if isinstance(item, str) else item
         paraphrases = item.get("paraphrases", []) if isinstance(item, dict) else None
@@ -84,10 +84,11 @@ def _json_lines(path: Path, text: str) -> list[tuple[int, Item]]:
 
 def _csv_rows(path: Path, text: str) -> list[tuple[int, Item]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), restkey="too many columns", strict=True)
-    if text.strip() and "prompt" not in (reader.fieldnames or ()):
-        raise DataError(f"{path}: the first line must name the columns, one of them prompt; use {', '.join(FIELDS)}")
     items = []
     try:
+        if text.strip() and "prompt" not in (reader.fieldnames or ()):
+            columns = ", ".join(FIELDS)
+            raise DataError(f"{path}: the first line must name the columns, one of them prompt; use {columns}")
         for row in reader:
             item = {key: value for key, value in row.items() if value is not None}
             said = str(item.pop("paraphrases", "")).split("|")

@@ -102,6 +102,12 @@ def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
     return photo.convert("RGB")
 
 
+def turned(path: Path) -> bool:
+    """Whether the pixels of a photo that can be decoded are stored otherwise than upright."""
+    with _open(path) as photo:
+        return photo.getexif().get(0x0112, 1) != 1
+
+
 def _open(source: Path | IO[bytes]) -> "Image.Image":
     from PIL import Image, UnidentifiedImageError
 

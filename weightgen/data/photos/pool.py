@@ -150,6 +150,11 @@ class PhotoPool(PhotoSource):
         if len(distinct) < len(PARTS):
             raise DataError(f"{len(distinct)} usable distinct photo(s) {self.place}; add some: each part needs one")
         log.info("%s", copies.told(groups))
+        if self.skipped:
+            some = "; ".join(f"{name}: {reason}" for name, reason in list(self.skipped.items())[:5])
+            log.warning(
+                "%d photos are left out (%s%s)", len(self.skipped), some, "; ..." if len(self.skipped) > 5 else ""
+            )
         parts = parts_of([distinct], self.shares, dict.fromkeys(PARTS, 1))
         order = sorted(groups, key=lambda digest: sha256(f"{self.seed}/{digest}"))
         photos = {part: [self.photos[d] for d in order if parts[groups[d]] == part] for part in PARTS}
@@ -159,7 +164,9 @@ class PhotoPool(PhotoSource):
                     f"photos.crop={self.crop} takes one crop a photo: of {len(groups)} photos {len(have)} are for {name} "
                     f"and photos.{name}={self.counts[name]}; lower it, add photos, or use photos.crop=random"
                 )
-        return self.cut(photos, {"photos": len(groups), "groups_of_copies": copies.count(groups)})
+        return self.cut(
+            photos, {"photos": len(groups), "groups_of_copies": copies.count(groups), "left_out": len(self.skipped)}
+        )
 
 
 def check_fractions(where: str, test: float, validation: float) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import unicodedata
 from io import BytesIO
 from pathlib import Path
 
@@ -276,4 +277,25 @@ def test_links_that_loop_and_pipes_are_no_trap(tmp_path):
     premade = load(aligned_root)
     (first, *_) = premade.concepts()
     with pytest.raises(DataError, match=r"pipe\.png: is no regular file"):
+        premade.fingerprint(first)
+
+
+def test_names_of_one_spelling_are_partners_however_they_are_encoded(tmp_path):
+    root = folders(tmp_path / "pairs")
+    concept = root / CONCEPTS[0]
+    for side, form in (("source", "NFC"), ("target", "NFD")):
+        file = concept / side / "0.png"
+        file.rename(file.with_name(unicodedata.normalize(form, "caf\u00e9.png")))
+    assert load(root).fingerprint(load(root).concepts()[0])
+
+
+def test_a_pair_of_which_one_alone_is_turned_is_named(tmp_path):
+    root = folders(tmp_path / "pairs")
+    file = root / CONCEPTS[0] / "source" / "0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(file).save(file, exif=exif)
+    premade = load(root)
+    (first, *_) = premade.concepts()
+    with pytest.raises(DataError, match=r"0\.png: of it and its source .* one alone is turned by its EXIF orientation"):
         premade.fingerprint(first)

@@ -1,12 +1,13 @@
 """Reading pairs from folders: pix2pix's aligned AB images, or source/ and target/ folders."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightgen.data.photos.copies import thumbnail
-from weightgen.data.photos.decoding import decode_photo, images_below, pixel_hash
+from weightgen.data.photos.decoding import decode_photo, images_below, pixel_hash, turned
 from weightgen.errors import DataError
 from weightgen.files import FileMemory
 
@@ -68,7 +69,7 @@ def _square(image: "Image.Image", size: int) -> "Tensor":
 def _look(path: Path) -> dict[str, Any]:
     """Size of an image; [pixel digest, thumbnail] of it, and of its halves if it has two."""
     image = _open(path)
-    found: dict[str, Any] = {"size": list(image.size), "whole": _known(image)}
+    found: dict[str, Any] = {"size": list(image.size), "whole": _known(image), "turned": turned(path)}
     if image.width % 2 == 0:
         found |= {side: _known(_half(image, side)) for side in "ab"}
     return found
@@ -138,6 +139,11 @@ class PairReader:
         for stem, source in sources.items():
             target = targets[stem]
             left, right = memory.about(source, _look), memory.about(target, _look)
+            if bool(left.get("turned")) != bool(right.get("turned")):
+                raise DataError(
+                    f"pair image {target}: of it and its source {source} one alone is turned by its EXIF orientation, so "
+                    "that the two may not lie on one another: save both upright"
+                )
             if left["size"] != right["size"]:
                 raise DataError(
                     f"pair image {target}: {' x '.join(map(str, right['size']))} px, but its source {source} has "
@@ -149,7 +155,7 @@ class PairReader:
     def _by_stem(self, folder: Path) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for path in images_below(folder):
-            stem = path.relative_to(folder).with_suffix("").as_posix()
+            stem = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
             if stem in found:
                 raise DataError(f"pair images {found[stem]} and {path} have one name; rename or remove one")
             found[stem] = path
