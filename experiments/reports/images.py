@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.pipeline.build import Pipeline
 from experiments.reports.comparison import Comparison, Sample
 from experiments.training.payloads import pair_tensors
-from weightgen.data.editors.diffusion.resumable import FLAWS
+from weightgen.data.editors.flaws import FLAWS
 from weightgen.data.splits import SPLITS
 from weightgen.evaluation.figures.grid import grid
 from weightgen.evaluation.methods import label, pictured
@@ -110,7 +110,7 @@ def flawed(pipeline: Pipeline) -> str:
     """How many edits came out flawed over all concepts, for editors that look; else nothing."""
     reports = [pipeline.store.metrics(pipeline.pairs(concept)) for concept in pipeline.concepts]
     reports = [report for report in reports if "dropped" in report]
-    found = {flaw: sum(report[flaw] for report in reports) for flaw in FLAWS}
+    found = {flaw: sum(report.get(flaw, 0) for report in reports) for flaw in FLAWS}
     dropped = sum(len(rows) for report in reports for rows in report["dropped"].values())
     if not any(found.values()):
         return ""

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from weightgen.data.editors.diffusion.resumable import FLAWS, edit_photos, flaws
+from weightgen.data.editors.diffusion.resumable import edit_photos
+from weightgen.data.editors.flaws import FLAWS, flaws
 from weightgen.errors import DataError
 
 CONCEPT = SimpleNamespace(name="negative", prompt="a negative")
@@ -66,6 +67,7 @@ def test_whole_sets_keep_the_photos_order_and_have_no_sources(tmp_path):
         "nan": 0,
         "black": 0,
         "unchanged": 0,
+        "flat": 0,
         "dropped": {"train": [], "test": []},
         "seconds": 0,
     }
@@ -75,7 +77,7 @@ def test_a_flawed_edit_is_tried_again_then_its_pair_left_out(tmp_path):
     stub = Stub({11: ["nan"], 13: ["black", "unchanged"], 101: ["unchanged", "unchanged"]})
     made = edit_photos(stub, PHOTOS, CONCEPT, tmp_path)
     assert made.report["dropped"] == {"train": [3], "test": [1]}
-    assert {flaw: made.report[flaw] for flaw in FLAWS} == {"nan": 1, "black": 1, "unchanged": 3}
+    assert {flaw: made.report[flaw] for flaw in FLAWS} == {"nan": 1, "black": 1, "unchanged": 3, "flat": 0}
     assert (made.report["edits"], made.report["retried"]) == (13, 3)
     assert made.sources["train"][:, 0, 0, 0].tolist() == [10, 11, 12, 14, 15, 16]
     assert made.sources["test"][:, 0, 0, 0].tolist() == [100, 102]
@@ -111,3 +113,22 @@ def test_another_batch_size_goes_on_where_the_first_stopped(tmp_path):
     made = edit_photos(resumed, PHOTOS, CONCEPT, tmp_path)
     assert [greys for _, greys in resumed.calls] == [[14, 15], [16], [100, 101, 102]]
     assert torch.equal(made.targets["train"], 255 - PHOTOS["train"])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_one_colour_all_over_is_a_flaw_unless_the_photo_is_so(level):
+    ramp = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4).expand(2, 3, 4, 4) * 10
+    photos = torch.cat([ramp, torch.full((1, 3, 4, 4), 60, dtype=torch.uint8)])
+    edited = torch.full((3, 3, 4, 4), level)
+    edited[1, 0, 0, 0] = 1 - 0.9 * level  # something is drawn
+    named = [("fine", *FLAWS)[number] for number in flaws(photos, edited, 0.0)]
+    assert named == ["black" if level == 0 else "flat", "fine", "black" if level == 0 else "fine"]
+
+
+def test_one_picture_for_every_photo_is_an_error(tmp_path):
+    class Stuck(Stub):
+        def edit(self, photos, concept, attempt):
+            return torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)).expand(len(photos), 3, 4, 4)
+
+    with pytest.raises(DataError, match="all 7 edits are one and the same picture"):
+        edit_photos(Stuck(), PHOTOS, CONCEPT, tmp_path)

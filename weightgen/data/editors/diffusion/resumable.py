@@ -14,14 +14,13 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from weightgen.data.editors.flaws import FLAWS, flaws, require_different
 from weightgen.data.pairs import Pairs
 from weightgen.data.splits import PARTS
 from weightgen.errors import DataError
 from weightgen.files import save_tensors
 
 log = logging.getLogger(__name__)
-FLAWS = ("nan", "black", "unchanged")  # by number, from 1
-BLACK = 2  # of 255: what compression leaves of black
 
 
 class Editor(Protocol):
@@ -31,22 +30,6 @@ class Editor(Protocol):
     min_kept: float
 
     def edit(self, photos: Tensor, concept: Any, attempt: int) -> Tensor: ...
-
-
-def flaws(photos: Tensor, edited: Tensor, min_change: float) -> Tensor:
-    """photos: uint8 (B, 3, S, S); edited: float, same shape, in [0, 1] or not finite -> (B,): 0 fine, else a FLAWS number.
-
-    Black is a flaw unless the photo is; unchanged: mean |edited - photo| is 0, or below `min_change`.
-    """
-    finite = edited.isfinite().flatten(1).all(1)
-    values = edited.nan_to_num(0, 0, 0) * 255
-    dark = values.flatten(1).amax(1) <= BLACK
-    was_dark = photos.flatten(1).amax(1) <= BLACK
-    change = (values - photos).abs().flatten(1).mean(1) / 255
-    same = (change < min_change) | (values.round() == photos).flatten(1).all(1)
-    found = torch.where(same, 3, 0)
-    found = torch.where(dark & ~was_dark, 2, found)
-    return torch.where(finite, found, 1)
 
 
 class _Saved:
@@ -105,6 +88,7 @@ def edit_photos(editor: Editor, photos: Mapping[str, Tensor], concept: Any, fold
                 if not (todo := [i for i in todo if saved.flaws[i]]):
                     break
             kept = sorted(done)
+            require_different([done[i] for i in kept], images[kept], name)
             _require_enough(editor, part, len(kept), len(images), found, name)
             whole[part] = torch.stack([done[i] for i in kept]), kept
     dropped = {p: sorted(set(range(len(photos[p]))) - set(kept)) for p, (_, kept) in whole.items()}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -173,8 +174,16 @@ class PremadePairs:
         """-> the concept's pairs at `size` px, sources its own (`photos` are not looked at)."""
         import torch
 
-        sources, targets = {}, {}
+        from weightgen.data.editors.flaws import FLAWS, flaws, require_different  # which need torch
+
+        sources, targets, counts = {}, {}, Counter()
         for part, pairs in self._pairs[slug(concept.prompt)].items():
             sides = [pair.read(self.size) for pair in pairs]
             sources[part], targets[part] = (torch.stack(side) for side in zip(*sides, strict=True))
-        return Pairs(targets, sources)
+            counts.update(flaws(sources[part], targets[part].float() / 255, 0.0).tolist())
+            require_different(targets[part], sources[part], concept.prompt)
+        found = {flaw: counts[number] for number, flaw in enumerate(FLAWS, start=1)}
+        if sum(found.values()):
+            told = ", ".join(f"{count} {flaw}" for flaw, count in found.items() if count)
+            log.warning("%s: of %d targets %s", concept.prompt, counts.total(), told)
+        return Pairs(targets, sources, found)
