@@ -28,7 +28,7 @@ define run
 @$(BIN)/python -m experiments.$(1) $(2)
 endef
 
-.PHONY: help setup shell demo artifacts prune concepts dashboard bench test test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
+.PHONY: help setup shell demo artifacts prune concepts dashboard bench test test-reliability test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,6 +60,9 @@ bench: setup ## speed, as ratios against the plain ways -> reports/bench, minute
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-reliability: setup ## kills, full disks, damage, bad options, several writers, hostile folders: a table (minutes; root for the disks)
+	$(BIN)/python -m tests.reliability $(ARGS)
 
 test-slurm: setup ## submitit_slurm against a real one-node SLURM that this installs, starts and stops (root, Debian; minutes)
 	tests/slurm/cluster.sh install
