@@ -13,7 +13,7 @@ from experiments.pipeline.build import Pipeline
 from experiments.reports.comparison import Comparison, Sample
 from experiments.training.payloads import pair_tensors
 from weightgen.data.editors.flaws import FLAWS
-from weightgen.data.splits import SPLITS
+from weightgen.data.splits import PARTS, SPLITS
 from weightgen.evaluation.figures.grid import grid
 from weightgen.evaluation.methods import label, pictured
 
@@ -85,8 +85,11 @@ def pairs_sheet(pipeline: Pipeline) -> None:
     path = Path(pipeline.cfg.paths.reports) / pipeline.cfg.recipe / "pairs.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(*some_pairs(pipeline), path, title=f"{pipeline.cfg.recipe}: pairs")
-    counts = "their own photos" if pipeline.premade else pipeline.store.metrics(pipeline.photos)
-    log.info("pairs: %d concepts of %s%s; some in %s", len(pipeline.concepts), counts, flawed(pipeline), path)
+    counts = "their own photos"
+    if not pipeline.premade:
+        made = pipeline.store.metrics(pipeline.photos)
+        counts = ", ".join(f"{made[part]} {part}" for part in PARTS) + " crops"
+    log.info("pairs: %d concepts, %s%s; some in %s", len(pipeline.concepts), counts, flawed(pipeline), path)
 
 
 def some_pairs(pipeline: Pipeline) -> tuple[dict[str, Tensor], list[str]]:
