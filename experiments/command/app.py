@@ -12,6 +12,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -163,13 +164,19 @@ def explain(error: BaseException) -> str | None:
             )
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left on device" in str(cause):  # safetensors has an error class of its own
+            file = getattr(cause, "filename", None)
+            disk = f" at {_mount(Path(file))}" if isinstance(file, str) else ""
             return (
-                f"the disk is full ({getattr(cause, 'filename', None) or 'artifacts'}): free space or set "
-                "paths.artifacts=<folder on another disk>, then run the same command again; "
-                "finished artifacts are kept"
+                f"the disk is full{disk}: free space or set paths.artifacts=<folder on another disk>, then run the same "
+                "command again; finished artifacts are kept"
             )
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _mount(path: Path) -> Path:
+    """Where the disk of a file is mounted."""
+    return next((above for above in (path.absolute(), *path.absolute().parents) if above.is_mount()), path)
 
 
 def _with_this_commands_options(message: str) -> str:

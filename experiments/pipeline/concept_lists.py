@@ -27,8 +27,9 @@ class ConceptLists:
 
     @cached_property
     def collected(self) -> Spec | None:
-        """The list of a source that must be asked."""
-        return concepts.spec(self.options, self.source) if hasattr(self.source, "collect") else None
+        """The list of a source that must be asked; None where nobody has to, as for an editor that brings its own."""
+        asks = not self.premade and hasattr(self.source, "collect")
+        return concepts.spec(self.options, self.source) if asks else None
 
     @cached_property
     def concepts(self) -> list[Concept]:

@@ -21,6 +21,13 @@ def test_a_full_disk_is_explained_with_its_remedy(error: Exception) -> None:
     message = explain(error)
     assert "disk is full" in message
     assert "paths.artifacts=" in message
+    assert ".tmp" not in message
+
+
+def test_a_full_disk_is_named_and_not_the_file_that_found_it_full(tmp_path) -> None:
+    said = explain(OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".partial" / ".x.tmp")))
+    mount = next(above for above in tmp_path.parents if above.is_mount())
+    assert said.startswith(f"the disk is full at {mount}: free space")
 
 
 def test_an_expected_error_is_found_beneath_its_wrappers() -> None:

@@ -136,3 +136,8 @@ def test_a_password_in_the_environments_address_is_in_no_report(monkeypatch: pyt
     text = public_yaml(composed("concepts=llm"))
     assert KEY not in text
     assert "base_url: https://host/v1" in text
+
+
+def test_nobody_is_asked_where_the_editor_brings_its_own_concepts(tmp_path: Path) -> None:
+    given = ["concepts=llm", "editor=premade", f"editor.root={tmp_path}", f"paths.artifacts={tmp_path}/a"]
+    assert Pipeline(composed(*given)).collected is None
