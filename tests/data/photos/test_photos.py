@@ -283,3 +283,11 @@ def test_a_folder_that_cannot_be_read_is_named(folder, monkeypatch):
     monkeypatch.setattr("os.walk", closed)
     with pytest.raises(DataError, match="sub1 cannot be read"):
         FolderPhotos(folder, 16, 2, 2, 2).load()
+
+
+@pytest.mark.parametrize(("top", "told"), [(4095, True), (60_000, False), (200, False)])
+def test_twelve_bits_in_sixteen_are_not_dark_without_a_word(tmp_path, caplog, top, told):
+    Image.fromarray(np.linspace(0, top, 400).reshape(20, 20).astype(np.uint16)).save(tmp_path / "x.png")
+    with caplog.at_level("WARNING"):
+        decode_photo(tmp_path / "x.png")
+    assert ("x.png holds 16-bit values up to 4095 only" in caplog.text) == told

@@ -1,5 +1,6 @@
 """Any photo file -> upright 8-bit RGB."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from weightgen.files import sha256
 if TYPE_CHECKING:
     from PIL import Image
 
+log = logging.getLogger(__name__)
 # Pillow's formats and their file name endings, HEIF as phones write it among them. Left out are those that are no pictures
 # by themselves: they need an outside program, or are video and scientific containers.
 FORMATS = {
@@ -95,7 +97,7 @@ def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
     ) as error:  # Pillow's decoders and its plugins raise all of these for broken files
         raise DataError(f"cannot be decoded ({error})") from error
     if photo.mode[0] in "IF":
-        photo = _eight_bits(photo)
+        photo = _eight_bits(photo, str(source) if isinstance(source, Path) else "a photo")
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
@@ -128,7 +130,7 @@ def _open(source: Path | IO[bytes]) -> "Image.Image":
             return photo
 
 
-def _eight_bits(photo: "Image.Image") -> "Image.Image":
+def _eight_bits(photo: "Image.Image", name: str) -> "Image.Image":
     """Integer and float greyscale (modes I;16, I, F) -> L. Pillow's own conversion clips them to white."""
     import numpy as np
     from PIL import Image
@@ -141,6 +143,10 @@ def _eight_bits(photo: "Image.Image") -> "Image.Image":
         full = 1.0 if top <= 1 else 255.0 if top <= 255 else top
     else:
         full = 65535.0 if top <= 65535 else top
+        if 255 < top < 8192:
+            log.warning(
+                "%s holds 16-bit values up to %d only and comes out dark: scale 10 to 12-bit data first", name, top
+            )
     return Image.fromarray(np.clip(np.rint(values * (255 / full)), 0, 255).astype(np.uint8))
 
 
