@@ -132,7 +132,10 @@ def test_a_file_that_is_not_what_was_written_is_named_with_the_remedy(tmp_path, 
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", bytes(100), b"[" * 100_000, b'{"payload.bin": 10}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b"0", bytes(100), b"[" * 100_000, b'{"payload.bin": 10}', b'{"metrics.json": 10}'],
+)
 def test_a_damaged_list_of_files_is_named(tmp_path, content):
     path = Store(tmp_path).ensure(SPEC, write_payload)
     (path / FILES).write_bytes(content)

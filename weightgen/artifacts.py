@@ -199,7 +199,9 @@ def _check(folder: Path) -> None:
     """Raises WeightgenError naming a file of the artifact that is not what it was when it was written."""
     remedy = f"delete the folder {folder} and run the same command again"
     about = read_json(folder / FILES, remedy)
-    for name, written in about.items() if isinstance(about, dict) else ():
+    if not isinstance(about, dict) or "metrics.json" not in about:  # which every artifact has
+        raise WeightgenError(f"{folder / FILES} is damaged (no list of files): {remedy}")
+    for name, written in about.items():
         file, known = folder / name, written if isinstance(written, dict) else {}
         if not file.is_file():
             found = "it is missing"

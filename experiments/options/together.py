@@ -35,7 +35,9 @@ def _data(options: Options) -> Iterator[str]:
     photos, pairs, shown = options["photos"]["train"], options["pairs"], options["evidence"]["pairs"]
     if pairs is not None and pairs > photos and not _premade(options):
         yield f"pairs={pairs}: a new concept has at most photos.train={photos} pairs"
-    looking = {"few_steps", "generated_few_steps", "guided"} & _methods(options) or options["methods"] == "all"
+    looking = {"few_steps", "generated_best_of", "generated_few_steps", "guided"} & _methods(options) or options[
+        "methods"
+    ] == "all"
     have = photos if pairs is None else pairs
     if looking and shown > have and not _premade(options):
         yield f"evidence.pairs={shown}: a new concept has {have} pairs, see pairs and photos.train"

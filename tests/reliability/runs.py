@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.helpers.apps import ROOT
+from weightgen.artifacts import _check
+from weightgen.errors import WeightgenError
 from weightgen.files import file_hash
 
 Trial = tuple[str, bool, str]  # what was tried, whether it went well, what was seen
@@ -53,6 +55,16 @@ def whole(folder: Path) -> Trial:
     return "undisturbed run", result.returncode == 0, result.stderr[-300:]
 
 
+def sound(folder: Path) -> tuple[bool, str]:
+    """Whether every artifact that is called finished is whole, and what is wrong with the first that is not."""
+    try:
+        for files in folder.glob("artifacts/*/*/files.json"):
+            _check(files.parent)
+    except WeightgenError as error:
+        return False, str(error)
+    return True, ""
+
+
 def kills(folder: Path, undisturbed: Path, count: int, seed: int) -> Iterator[Trial]:
     """A run killed `count` times, by several signals, in its group, its parent or a worker, then finished."""
     draw = random.Random(seed)
@@ -79,7 +91,7 @@ def kills(folder: Path, undisturbed: Path, count: int, seed: int) -> Iterator[Tr
         if process.poll() is None:  # a worker's end may be survived
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        yield f"kill {number + 1}: {kind.name} to the {target}", True, ""
+        yield f"kill {number + 1}: {kind.name} to the {target}", *sound(folder)
     last = run("evaluate", folder, "methods=all")
     same = weights(folder) == weights(undisturbed)
     yield "the same command afterwards", last.returncode == 0 and same, last.stderr[-300:] + f" equal weights: {same}"

@@ -227,7 +227,7 @@ HOSTILE = {
     "hf_tokenizer_name": lambda c: c["text_cfg"].update(hf_tokenizer_name="someone/tokenizer"),
     "hf_model_name": lambda c: c["text_cfg"].update(hf_model_name="someone/model"),
     "timm_model_name": lambda c: c["vision_cfg"].update(timm_model_name="hf-hub:someone/model"),
-    "cache_dir": lambda c: c["text_cfg"].update(tokenizer_kwargs={"cache_dir": "/tmp/x"}),
+    "cache_dir": lambda c: c["text_cfg"].update(tokenizer_kwargs={"cache_dir": "elsewhere"}),
 }
 
 
@@ -248,7 +248,7 @@ def test_a_model_folder_cannot_choose_which_code_runs(tiny_clip, tmp_path, named
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("architecture", ["hf-hub:someone/model", "local-dir:/tmp"])
+@pytest.mark.parametrize("architecture", ["hf-hub:someone/model", "local-dir:somewhere"])
 def test_an_architecture_is_a_known_name_or_a_file(architecture, monkeypatch):
     def network(*args, **kwargs):
         raise AssertionError("the hub was asked")

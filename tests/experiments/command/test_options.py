@@ -193,6 +193,7 @@ def test_a_wrong_value_is_one_line_that_says_what_the_option_takes(given: str, t
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (["methods=[generated_best_of]", "pairs=2"], "evidence.pairs=4: a new concept has 2 pairs"),
         (["budget.finetune.clock=cpu", "strategy.threads=2"], "CPU time says nothing of strategy.threads=2"),
         (["budget.finetune.clock=cpu", "strategy=gpu"], "CPU time says nothing of a GPU"),
         (
