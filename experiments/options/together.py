@@ -80,6 +80,10 @@ def _nets(options: Options) -> Iterator[str]:
 
 
 def _schedules(options: Options) -> Iterator[str]:
+    denoiser = options["budget"]["denoiser"]
+    if denoiser["validate_every"] > denoiser["steps"]:
+        steps = denoiser["steps"]
+        yield f"budget.denoiser.validate_every={denoiser['validate_every']}: takes 0 to budget.denoiser.steps={steps}"
     for kind in KINDS:
         schedule = options["budget"]["finetune"][kind]
         given = [] if isinstance(schedule["points"], int) else schedule["points"]

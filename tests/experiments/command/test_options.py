@@ -31,6 +31,7 @@ WRONG = {
     "scored=train": "test or validation",
     "budget.finetune.lora.points=2": f"{WHOLE} 3, or a list",
     "budget.denoiser.blocks=64": "denoiser=unet1d",
+    "budget.denoiser.validate_every=9": "0 to budget.denoiser.steps=8",
     "seeds=0": SEEDS,
     "seeds=[]": SEEDS,
     "methods=[]": "all, or a list",
