@@ -32,6 +32,7 @@ from weightgen.artifacts import FILES, Spec, Store
 from weightgen.files import write_json
 
 RECORD = "job.json"
+SWEEP = "WEIGHTGEN_SWEEP"  # in the environment of joblib's workers: the process id of the sweep that they belong to
 EXTRAS = {"hydra_ray_launcher": "ray"}  # plugin package -> extra of pyproject.toml that installs it
 
 
@@ -67,7 +68,7 @@ def withdraw() -> None:
 def run_job(stage: Callable[[DictConfig], Any], cfg: DictConfig, explain: Callable) -> Any:
     """A job of a multirun: its value, None if it failed. Says so in its folder, and lets the others go on."""
     if "joblib" in HydraConfig.get().launcher._target_:
-        end_with(os.getppid())
+        end_with(int(os.environ[SWEEP]))  # which may have died while this process began
     _record().unlink(missing_ok=True)  # of an earlier sweep, or of this job before it was requeued
     job, process = HydraConfig.get(), {"host": socket.gethostname(), "pid": os.getpid()}
     _note(number=job.job.num, overrides=list(job.overrides.task), **process, status="begun", artifacts=[])
@@ -158,6 +159,7 @@ class Jobs(Callback):
         for stale in folder.rglob(RECORD):
             stale.unlink()
         Jobs.sweep = Sweep(folder, _count(config))
+        os.environ[SWEEP] = str(os.getpid())
         if "submitit" in config.hydra.launcher._target_:
             _wait_for_every_job()
 

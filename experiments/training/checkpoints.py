@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def replace(temporary: Path, path: Path, step: int) -> None:
     temporary.replace(path)
 
 
+def require_sound(saved: Path) -> None:
+    """Raise BadZipFile where a file of a checkpoint is not what was written: torch writes the checksum of every tensor, and
+    compares none on reading."""
+    for file in [saved] if saved.is_file() else sorted({*saved.rglob("*.pt"), *saved.rglob("*.ckpt")}):
+        with zipfile.ZipFile(file) as records:
+            spoiled = records.testzip()
+        if spoiled:
+            raise zipfile.BadZipFile(f"a byte of {spoiled} has changed")
+
+
 def resumable(path: Path) -> tuple[Path, int] | None:
     """The checkpoint to go on from, and how many steps it has done; None if there is none. A damaged one is deleted with a
     warning: its stage starts anew."""
@@ -93,6 +104,7 @@ def resumable(path: Path) -> tuple[Path, int] | None:
         if not saved.exists():
             continue
         try:
+            require_sound(saved)
             if saved.is_dir():
                 return saved, int(json.loads((saved / STEPS).read_text()))
             return saved, int(torch.load(saved, weights_only=True, mmap=True)["batches_done"])

@@ -38,6 +38,7 @@ def main() -> None:
             attempt("disks too small, then larger", runs.full_disks(folder / "disks")),
             attempt("damaged files of artifacts", inputs.damage(undisturbed)),
             attempt("bad options", inputs.bad_options(folder)),
+            attempt("bad files", inputs.bad_files(folder / "files")),
             attempt("writers at once", runs.writers(undisturbed)),
             attempt("hostile folders", inputs.hostile(folder / "hostile", undisturbed)),
         ]

@@ -1,4 +1,4 @@
-"""Damaged artifacts, bad options, and folders made to do harm."""
+"""Damaged artifacts, bad options and files, and folders made to do harm."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.reliability.runs import Trial
@@ -126,6 +126,41 @@ BAD = [
     "a=b=c",
 ]
 
+LISTS = {
+    "open quote.csv": b'prompt,split\n"a mosaic,train\n',
+    "a header with an open quote.csv": b'"prompt,split\na mosaic,train\n',
+    "empty.csv": b"",
+    "a header alone.csv": b"prompt,split\n",
+    "no prompts.csv": b"colour,split\nred,train\n",
+    "an unknown split.csv": b"prompt,split\na mosaic,holiday\n",
+    "one prompt twice.csv": b"prompt,split\na mosaic,train\na mosaic,train\n",
+    "binary.csv": bytes(range(256)),
+    "null bytes.csv": b"prompt,split\na\0mosaic,train\n",
+    "nested.jsonl": b"[" * 100_000 + b"]" * 100_000,
+    "half a line.jsonl": b'{"prompt": "a mosaic", "split": "tr',
+    "a number.jsonl": b"7\n",
+    "not a list.json": b'{"prompt": "a mosaic"}',
+    "unknown kind.xlsx": b"PK",
+}
+
+
+def grey(path: Path, size: int = 64) -> None:
+    """A picture of one colour."""
+    from PIL import Image
+
+    Image.new("RGB", (size, size), (120, 120, 120)).save(path)
+
+
+PHOTOS: dict[str, Callable[[Path], object]] = {
+    "an empty folder": lambda place: None,
+    "one photo": lambda place: grey(place / "one.png"),
+    "a text called photo": lambda place: (place / "photo.jpg").write_text("no picture"),
+    "a photo cut off": lambda place: (place / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40)),
+    "an empty photo": lambda place: (place / "photo.jpg").touch(),
+    "photos of one colour": lambda place: [grey(place / f"{i}.png") for i in range(40)],
+    "a folder in a circle": lambda place: (place / "again").symlink_to(place),
+}
+
 
 def damage(undisturbed: Path) -> Iterator[Trial]:
     """Each kind of file of each kind of artifact, damaged in five ways: the store says which, and what to do."""
@@ -152,36 +187,59 @@ def damage(undisturbed: Path) -> Iterator[Trial]:
 
 
 def bad_options(folder: Path) -> Iterator[Trial]:
-    """One process each, forked from this one, which has imported what an app imports: one line, and nothing written."""
+    """One line, and nothing written."""
+    for option in BAD:
+        yield refusal(folder, option, [option])
+
+
+def bad_files(folder: Path) -> Iterator[Trial]:
+    """Lists of concepts, folders of photos and folders of pairs that are no such thing: one line, and nothing written but
+    Hydra's record of the options, since files are read within the run."""
+    folder.mkdir()
+    hydra = ("config.yaml", "hydra.yaml", "overrides.yaml", "evaluate.log")
+    for name, content in LISTS.items():
+        file = folder / name
+        file.write_bytes(content)
+        yield refusal(folder, name, ["concepts=file", f"concepts.path={file}"], hydra)
+    yield refusal(folder, "a list that is missing", ["concepts=file", f"concepts.path={folder}/none.csv"], hydra)
+    yield refusal(folder, "a list that is a folder", ["concepts=file", f"concepts.path={folder}"], hydra)
+    for name, make in PHOTOS.items():
+        place = folder / name.replace(" ", "_") / "a mosaic"
+        place.mkdir(parents=True)
+        make(place)
+        yield refusal(folder, name, ["photos=folder", f"photos.root={place}"], hydra)
+        yield refusal(folder, f"premade: {name}", ["editor=premade", f"editor.root={place.parent}"], hydra)
+
+
+def refusal(folder: Path, what: str, options: list[str], logs: Sequence[str] = ()) -> Trial:
+    """`evaluate` in a process forked from this one, which has imported what an app imports. logs: what may be written."""
     import experiments.evaluate as app
 
-    for option in BAD:
-        place = Path(tempfile.mkdtemp(dir=folder))
-        errors = place / "stderr"
-        child = os.fork()
-        if child == 0:
-            with errors.open("w") as stream, contextlib.suppress(BaseException):
-                os.dup2(stream.fileno(), 2)
-                os.dup2(stream.fileno(), 1)
-                paths = [f"paths.artifacts={place}/a", f"paths.reports={place}/r", f"hydra.run.dir={place}/o"]
-                given = [path for path in paths if path.split("=")[0] != option.split("=")[0]]
-                sys.argv = ["evaluate", "experiment=smoke", "logger=csv", *given, option]
-                code = 0
-                try:
-                    app.main()
-                except SystemExit as ended:
-                    code = ended.code if isinstance(ended.code, int) else 1
-                os._exit(code)
-            os._exit(70)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said = errors.read_text()
-        lines = [line for line in said.splitlines() if line.startswith("error: ")]
-        written = [path.name for path in place.iterdir() if path.name != "stderr"]
-        yield (
-            option,
-            code in (1, 2) and len(lines) == 1 and "Traceback" not in said and not written,
-            f"{code} {said[-200:]}",
-        )
+    place = Path(tempfile.mkdtemp(dir=folder))
+    errors = place / "stderr"
+    child = os.fork()
+    if child == 0:
+        with errors.open("w") as stream, contextlib.suppress(BaseException):
+            os.dup2(stream.fileno(), 2)
+            os.dup2(stream.fileno(), 1)
+            paths = [f"paths.artifacts={place}/a", f"paths.reports={place}/r", f"hydra.run.dir={place}/o"]
+            names = {option.split("=")[0] for option in options}
+            given = [path for path in paths if path.split("=")[0] not in names]
+            sys.argv = ["evaluate", "experiment=smoke", "logger=csv", *given, *options]
+            code = 0
+            try:
+                app.main()
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 1
+            os._exit(code)
+        os._exit(70)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    said = errors.read_text()
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    files = [path.name for path in place.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    written = [name for name in files if name not in ("stderr", *logs)]
+    fine = code in (1, 2) and len(lines) == 1 and "Traceback" not in said and not written
+    return what, fine, f"{code} {written} {said[-200:]}"
 
 
 def hostile(folder: Path, undisturbed: Path) -> Iterator[Trial]:

@@ -21,8 +21,11 @@ def test_a_run_goes_on_with_another_number_of_parts(tmp_path: Path, before: int,
         torch.testing.assert_close(resumed[name], weight, atol=1e-4, rtol=0, msg=name)
 
 
+WEIGHTS = b"the bytes of a tensor, in the middle of a file"
+
+
 def file(path: Path, steps: int) -> Path:
-    torch.save({"batches_done": steps}, path)
+    torch.save({"batches_done": steps, "weights": torch.frombuffer(bytearray(WEIGHTS), dtype=torch.uint8)}, path)
     return path
 
 
@@ -75,6 +78,12 @@ def test_a_damaged_checkpoint_is_named_and_the_stage_starts_anew(tmp_path: Path,
     assert not last.exists()
     whole = file(tmp_path / "last.ckpt", 8)
     whole.write_bytes(whole.read_bytes()[:-40])  # cut
+    assert resumable(whole) is None
+    whole = file(tmp_path / "last.ckpt", 8)
+    assert resumable(whole) == (whole, 8)
+    inside = bytearray(whole.read_bytes())
+    inside[inside.index(WEIGHTS)] ^= 1  # one bit of a tensor, which torch reads without a word
+    whole.write_bytes(inside)
     assert resumable(whole) is None
     sharded = folder(tmp_path / "last.ckpt", 8)
     (sharded / "steps.json").write_text("{")
