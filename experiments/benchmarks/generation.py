@@ -13,7 +13,7 @@ from experiments.pipeline.options import plain
 from experiments.training.payloads import seeded
 from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler, to_x0
-from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.block_generator import BlockGenerator
 from weightgen.rng import stream
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state

@@ -26,7 +26,7 @@ from experiments.stages import (
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 from weightgen.errors import WeightgenError
-from weightgen.inits.base import Init
+from weightgen.inits.base import GIBBERISH, Init
 
 STAGES: dict[str, Stage] = {  # in an order in which they can be built
     stage.name: stage
@@ -181,7 +181,8 @@ class StageGraph(ConceptLists):
             }
             inputs = self._weights(kind.needs)
             inputs += [source for need, found in sources.items() if need in kind.needs for source in found()]
-            prompt = self.other(concept, seed).prompt if kind.shuffled else concept.prompt
+            prompt = GIBBERISH if kind.told == "gibberish" else concept.prompt
+            prompt = self.other(concept, seed).prompt if kind.told == "another" else prompt
             scarce = self._scarce() if "pairs" in kind.needs else {}
             return init.spec(self.options, self.method(method), concept, prompt, seed, scarce, inputs)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
-    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.block_generator import BlockGenerator
     from weightgen.text.encoders import TextFeatures
     from weightgen.weights.blocks import BlockLayout
     from weightgen.weights.normalizer import Normalizer
@@ -50,7 +50,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     from weightgen.diffusion import DENOISERS
     from weightgen.diffusion.sampler import Sampler, make_scheduler
     from weightgen.diffusion.training import BlockDiffusionModule
-    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.block_generator import BlockGenerator
     from weightgen.weights.batches import block_batches, set_batches
 
     budget, seed = config["budget"], config["seed"]
@@ -136,7 +136,7 @@ def block_generator(inputs: Inputs, steps: int) -> "BlockGenerator":
     from experiments.training.payloads import load_blocks, load_net
     from weightgen.diffusion import DENOISERS
     from weightgen.diffusion.sampler import Sampler, make_scheduler
-    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.block_generator import BlockGenerator
 
     network = inputs.one("denoiser", "function")
     _, layout, normalizer = load_blocks(inputs.one("blocks").folder)
@@ -165,7 +165,7 @@ def score_own(
     from weightgen.rng import stream
     from weightgen.slices import spread
     from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
-    from weightgen.translation.training import translate
+    from weightgen.translation.pictures import translate
 
     by_prompt = {pairs.config["prompt"]: pairs for pairs in inputs.all("pairs")}
     rows = zip(zoo.entries, zoo_rows(config, zoo), strict=True)

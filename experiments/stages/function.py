@@ -38,8 +38,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     from weightgen.diffusion import DENOISERS
     from weightgen.diffusion.sampler import Sampler, make_scheduler
     from weightgen.files import read_json
-    from weightgen.generation.generator import BlockGenerator
-    from weightgen.generation.through_base import FunctionSpaceModule
+    from weightgen.generation.block_generator import BlockGenerator
+    from weightgen.generation.function_space import FunctionSpaceModule
     from weightgen.translation.lora import LoraSpec
     from weightgen.translation.stacked_lora import StackedLora
 

@@ -80,7 +80,7 @@ def publish(
     from weightgen.errors import NotFinite
     from weightgen.files import save_tensors
     from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
-    from weightgen.translation.training import translate
+    from weightgen.translation.pictures import translate
 
     pairs, prompt = inputs.one("pairs"), read_text(inputs.one("text")).select([0])
     photos, targets = (side["validation"] for side in pair_tensors(pairs, inputs.maybe("photos")))

@@ -49,12 +49,21 @@ def test_labels():
 
 
 def test_ours_start_from_generated_weights():
-    names = [*RIVALS, "generated_few_steps", "guided", "generated_shuffled", "generated_steps5", "guided_rounds2"]
+    names = [
+        *RIVALS,
+        "generated_few_steps",
+        "guided",
+        "generated_shuffled",
+        "generated_gibberish",
+        "generated_steps5",
+        "guided_rounds2",
+    ]
     assert {name: way for name in names if (way := ours(name))} == {
         "generated": "generated",
         "generated_few_steps": "generated_few_steps",
         "guided": "guided",
         "generated_shuffled": "generated",
+        "generated_gibberish": "generated",
         "generated_steps5": "generated",
         "guided_rounds2": "guided",
     }

@@ -13,7 +13,7 @@ from tests.helpers.configs import composed
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.evaluation.comparisons import summarize
 from weightgen.evaluation.curves import collect
-from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.block_generator import BlockGenerator
 
 STEP_0 = ["budget.finetune.lora.steps=0", "budget.finetune.lora.points=[]", "strategy.workers=1"]
 

@@ -8,7 +8,7 @@ from tests.helpers.through_base import TRAINER, parts
 from weightgen.batches import Pairs, Texts, concept_batches
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError
-from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.block_generator import BlockGenerator
 from weightgen.generation.guided import Guide, GuidedRefiner, unit
 from weightgen.generation.guided_training import GuidedModule
 from weightgen.generation.pairs_loss import Evidence

@@ -5,7 +5,7 @@ import torch
 from weightgen.batches import Batches, Pairs, Texts, concept_batches
 from weightgen.diffusion.joint import JointTransformer
 from weightgen.diffusion.sampler import make_scheduler
-from weightgen.generation.through_base import FunctionSpaceModule
+from weightgen.generation.function_space import FunctionSpaceModule
 from weightgen.translation.lora import LoraSpec
 from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.stacked_lora import StackedLora

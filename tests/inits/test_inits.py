@@ -9,7 +9,7 @@ from torch import nn
 
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import WeightgenError
-from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.block_generator import BlockGenerator
 from weightgen.inits import INITS
 from weightgen.inits.base import Init, TrainedInit, WeightSpace, ZeroInit
 from weightgen.inits.generated import GeneratedInit
@@ -100,6 +100,7 @@ EXPECTED = {
     "text_to_weights": "base generator",
     "generated": "base generator",
     "generated_shuffled": "base generator",
+    "generated_gibberish": "base generator",
     "generated_best_of": "base generator pairs",
     "generated_few_steps": "base generator pairs validation",
     "guided": "base generator guide pairs",
@@ -116,7 +117,8 @@ def test_all_that_the_pipeline_wants_to_know_follows_from_the_needs(name):
     assert init.from_scratch() == (needs == "scratch")
     assert init.rests_on_zoo() == any(word in needs for word in ("zoo", "generator", "guide"))
     assert init.has_novelty() == (needs not in ("scratch", "base"))
-    assert init.control == init.shuffled == (name == "generated_shuffled")
+    told = {"generated_shuffled": "another", "generated_gibberish": "gibberish"}.get(name, "own")
+    assert (init.told, init.control) == (told, told != "own")
     assert init.base == ("all" if name == "text_base" else None)
     assert init.prediction == ("direct" if name == "text_to_weights" else None)
     assert init.net == ("distilled" if name == "pix2pix_zero_distilled" else "scratch")

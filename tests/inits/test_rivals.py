@@ -16,8 +16,8 @@ from weightgen.inits.zoo import NearestKInit, NoisedNearestInit, PcaGaussianInit
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_parameters, lora_state
 from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.translation.pictures import to_signed
 from weightgen.translation.stacked_lora import StackedLora
-from weightgen.translation.training import to_signed
 from weightgen.weights.blocks import BlockLayout
 
 ZERO = torch.zeros(2, 2)

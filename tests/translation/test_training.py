@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from weightgen.errors import NotFinite
 from weightgen.translation.nets.patchgan import PatchDiscriminator
 from weightgen.translation.nets.unet import UNetGenerator
-from weightgen.translation.training import FineTuneModule, TranslatorModule, to_bytes, to_signed, translate
+from weightgen.translation.pictures import to_bytes, to_signed, translate
+from weightgen.translation.training import FineTuneModule, TranslatorModule
 
 
 class TinyGenerator(nn.Module):

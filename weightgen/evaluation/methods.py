@@ -22,6 +22,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "generated_few_steps": ("generated, then a few Adam steps (ours)", "#c51b8a"),
     "guided": ("generated, guided by a few pairs (ours)", "#7f0000"),
     "generated_shuffled": ("generated, told another prompt", "#f4a582"),
+    "generated_gibberish": ("generated, told gibberish", "#c9a18c"),
     "trained": ("the concept's own LoRA", "#56b4e9"),
 }
 OURS = "generated"
@@ -84,7 +85,7 @@ def colour(name: str) -> str:
 def ours(name: str) -> str | None:
     """Which of our ways to start from generated weights a method is, a variant or a control of; None of a rival."""
     stem = _stem(name)
-    stem = OURS if stem == f"{OURS}_shuffled" else stem
+    stem = OURS if stem in (f"{OURS}_shuffled", f"{OURS}_gibberish") else stem
     return stem if stem in (OURS, *FROM_PAIRS) else None
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from weightgen.diffusion.averaged import AveragedModule
-from weightgen.generation.generator import BlockGenerator
+from weightgen.generation.block_generator import BlockGenerator
 from weightgen.generation.guided import Guide
 from weightgen.rng import stream
 from weightgen.schedules import Schedule

@@ -11,6 +11,7 @@ INITS = Choices(
         "text_to_weights": "weightgen.inits.generated:TextToWeightsInit",
         "generated": "weightgen.inits.generated:GeneratedInit",
         "generated_few_steps": "weightgen.inits.generated:GeneratedFewStepsInit",
+        "generated_gibberish": "weightgen.inits.generated:GibberishPromptInit",
         "generated_shuffled": "weightgen.inits.generated:ShuffledPromptInit",
         "guided": "weightgen.inits.generated:GuidedInit",
         "mean": "weightgen.inits.zoo:MeanInit",

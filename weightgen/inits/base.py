@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from weightgen.generation.generator import BlockGenerator
+    from weightgen.generation.block_generator import BlockGenerator
     from weightgen.generation.guided import Guide
     from weightgen.generation.pairs_loss import Evidence
     from weightgen.text.encoders import TextFeatures
 
+GIBBERISH = "asdf qwer"
 NEEDS = frozenset({"base", "zoo", "generator", "guide", "pairs", "own", "validation", "scratch"})
 
 
@@ -78,7 +79,8 @@ class Init:
     freedom on validation concepts) or "scratch" alone (no LoRA: a net from scratch).
     base: the only base that an init is defined on, "all"; None: any. prediction: of the generator that it wants, in place of
     budget.denoiser.prediction; None: that one. net: the config node of the net that trains from
-    scratch. control: no rival, so `methods=all` leaves it out. shuffled: it is given the text of another concept.
+    scratch. control: no rival, so `methods=all` leaves it out. told: whose text it is given: that of its own concept, of
+    another one, or words that mean nothing (GIBBERISH).
     """
 
     needs: ClassVar[frozenset[str]]
@@ -86,7 +88,7 @@ class Init:
     prediction: ClassVar[str | None] = None
     net: ClassVar[str] = "scratch"
     control: ClassVar[bool] = False
-    shuffled: ClassVar[bool] = False
+    told: ClassVar[str] = "own"
 
     def __init_subclass__(cls) -> None:
         if not cls.needs or cls.needs - NEEDS:

@@ -31,7 +31,14 @@ class ShuffledPromptInit(GeneratedInit):
     """
 
     control = True
-    shuffled = True
+    told = "another"
+
+
+class GibberishPromptInit(GeneratedInit):
+    """The weight generator told words that mean nothing: what it makes of no information at all. A control, no rival."""
+
+    control = True
+    told = "gibberish"
 
 
 class TextToWeightsInit(GeneratedInit):

@@ -83,6 +83,11 @@ def lora_modules(model: nn.Module) -> dict[str, LoraLayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
+def peft_name(parameter: str) -> str:
+    """What peft's adapter files call a factor that `named_parameters` calls `parameter`."""
+    return f"base_model.model.{parameter.replace(f'.{ADAPTER}.', '.')}"
+
+
 def lora_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The trainable ones of "<layer>.A" (r, in[, k, k]) and "<layer>.B" (out, r[, 1, 1])."""
     factors = {}

@@ -23,6 +23,7 @@ from tests.helpers.apps import ROOT, Runs
 from tests.helpers.configs import CONF, composed
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import write_results
+from weightgen.inits.base import GIBBERISH
 from weightgen.translation.lora import LoraSpec
 
 STUDIES = sorted(known_studies())
@@ -93,7 +94,10 @@ def test_shuffled_prompts_are_nobodys_own_and_no_rival() -> None:
         told = [p.other(concept, seed) for concept in peers]
         assert sorted(c.name for c in told) == sorted(c.name for c in peers)
         assert all(a is not b for a, b in zip(told, peers, strict=True))
-    assert "generated_shuffled" not in all_methods()
+    assert not {"generated_shuffled", "generated_gibberish"} & set(all_methods())
+    concept = p.split("unseen_factor")[0]
+    assert p.init("generated_gibberish", concept, 0).config["prompt"] == GIBBERISH
+    assert p.init("generated", concept, 0).config["prompt"] == concept.prompt
     alone = Pipeline(composed("experiment=smoke", "concepts.unseen_factor=1"))
     with pytest.raises(WeightgenError, match="one concept"):
         alone.other(alone.split("unseen_factor")[0], 0)

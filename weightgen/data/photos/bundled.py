@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 REGIONS = {"train": (0, 1 / 2), "validation": (1 / 2, 2 / 3), "test": (2 / 3, 1)}  # of the width, from the left
 
 
+SOURCES = (  # package -> file below it
+    ("skimage", "data/astronaut.png"),
+    ("skimage", "data/coffee.png"),
+    ("skimage", "data/chelsea.png"),
+    ("skimage", "data/rocket.jpg"),
+    ("sklearn", "datasets/images/china.jpg"),
+    ("sklearn", "datasets/images/flower.jpg"),
+)
+
+
+def bundled_files() -> list[Path]:
+    """The files of the six photos. DataError: one is missing."""
+    found = []
+    for package, name in SOURCES:
+        spec = find_spec(package)  # finds it without the seconds that importing it takes
+        file = Path(spec.origin).parent / name if spec and spec.origin else None
+        if file is None or not file.is_file():
+            raise DataError(f"the bundled photo {package}/{name} is missing; reinstall scikit-image and scikit-learn")
+        found.append(file)
+    return found
+
+
 class BundledPhotos(PhotoSource):
     """Six photos that ship inside scikit-image and scikit-learn.
 
@@ -30,14 +52,6 @@ class BundledPhotos(PhotoSource):
         "china: danielbuechele, CC BY 2.0, flickr.com/photos/danielbuechele/6061409035. "
         "flower: vultilion, CC BY 2.0, flickr.com/photos/vultilion/6056698931 (both from scikit-learn)."
     )
-    _SOURCES = (  # package -> file below it
-        ("skimage", "data/astronaut.png"),
-        ("skimage", "data/coffee.png"),
-        ("skimage", "data/chelsea.png"),
-        ("skimage", "data/rocket.jpg"),
-        ("sklearn", "datasets/images/china.jpg"),
-        ("sklearn", "datasets/images/flower.jpg"),
-    )
 
     def __init__(
         self, size: int, train: int, validation: int, test: int, seed: int = 0, min_scale: float = 0.35
@@ -45,16 +59,7 @@ class BundledPhotos(PhotoSource):
         super().__init__(size, train, validation, test, seed, min_scale)
 
     def _read(self) -> list[tuple[str, bytes]]:
-        found = []
-        for package, name in self._SOURCES:
-            package_spec = find_spec(package)  # finds it without the seconds that importing it takes
-            file = Path(package_spec.origin).parent / name if package_spec and package_spec.origin else None
-            if file is None or not file.is_file():
-                raise DataError(
-                    f"the bundled photo {package}/{name} is missing; reinstall scikit-image and scikit-learn"
-                )
-            found.append((file.name, file.read_bytes()))
-        return found
+        return [(file.name, file.read_bytes()) for file in bundled_files()]
 
     def fingerprint(self) -> str:
         """sha256 over the six files' contents."""

@@ -80,12 +80,17 @@ def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
 
     DataError: why the file cannot be decoded (the caller knows its name). MissingPackage: a HEIC photo without pillow-heif.
     """
+    return to_rgb(upright_photo(source), str(source) if isinstance(source, Path) else "a photo")
+
+
+def upright_photo(source: Path | IO[bytes]) -> "Image.Image":
+    """File -> Pillow image of its own mode, turned upright; of an animation the first frame. Raises as `decode_photo`."""
     from PIL import Image, ImageOps  # reading file names needs none of it
 
     try:
         with _open(source) as photo:
             photo.load()
-            photo = ImageOps.exif_transpose(photo)
+            return ImageOps.exif_transpose(photo)
     except (
         OSError,
         SyntaxError,
@@ -96,8 +101,14 @@ def decode_photo(source: Path | IO[bytes]) -> "Image.Image":
         Image.DecompressionBombError,
     ) as error:  # Pillow's decoders and its plugins raise all of these for broken files
         raise DataError(f"cannot be decoded ({error})") from error
+
+
+def to_rgb(photo: "Image.Image", name: str = "a photo") -> "Image.Image":
+    """A Pillow image of any mode -> RGB: transparency laid on white, 16 bits and floats scaled to 8 bits."""
+    from PIL import Image
+
     if photo.mode[0] in "IF":
-        photo = _eight_bits(photo, str(source) if isinstance(source, Path) else "a photo")
+        photo = _eight_bits(photo, name)
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")

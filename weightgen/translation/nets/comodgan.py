@@ -99,6 +99,7 @@ class CoModGANGenerator(nn.Module):
         super().__init__()
         widths = list(widths)
         self.latent, self.halvings, deepest = latent, len(widths) - 1, widths[-1]
+        self.multiple = 2**self.halvings
         self.stem = nn.Conv2d(3, widths[0], 1)
         self.encoder = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.to_vector = nn.Linear(deepest * BOTTLENECK**2, vector)

@@ -68,15 +68,16 @@ def position_code(height: int, width: int, channels: int, device: torch.device) 
     return torch.cat([rows, columns], -1).flatten(0, 1)
 
 
-def grid_code(height: int, width: int, octaves: int, device: torch.device) -> Tensor:
-    """Sines and cosines of where a pixel is, (1, 4 * octaves, H, W): 1, 2, 4, ... cycles along each side of the image.
+def grid_code(height: int, width: int, octaves: int, device: torch.device, period: int | None = None) -> Tensor:
+    """Sines and cosines of where a pixel is, (1, 4 * octaves, H, W): 1, 2, 4, ... cycles along `period` pixels; None: along
+    each side of the image.
 
     What lets a net of small convolutions draw a grid (halftone, tiles, stitches), which is tied to the image's
     coordinates: without it a 64 px base of 12 concepts stays at twice the L1.
     """
     cycles = 2 * math.pi * 2.0 ** torch.arange(octaves, device=device)[:, None]
-    rows = cycles * (torch.arange(height, device=device) + 0.5) / height
-    columns = cycles * (torch.arange(width, device=device) + 0.5) / width
+    rows = cycles * (torch.arange(height, device=device) + 0.5) / (period or height)
+    columns = cycles * (torch.arange(width, device=device) + 0.5) / (period or width)
     rows = torch.cat([rows.sin(), rows.cos()])[:, :, None].expand(-1, -1, width)
     columns = torch.cat([columns.sin(), columns.cos()])[:, None, :].expand(-1, height, -1)
     return torch.cat([rows, columns])[None]
@@ -104,7 +105,8 @@ class E2GANGenerator(nn.Module):
     `width` channels at full resolution, doubled by each of `downs` + 1 halvings; H and W must divide by
     2 ** (downs + 1). Inputs beyond the image: tokens (B, L, text_dim), text_mask (B, L) bool.
     skips: "add" joins each resolution's encoder features to its decoder's; "none" is as published.
-    positions: octaves of `grid_code` that the first convolution sees beside the image; 0 is as published.
+    positions: octaves of `grid_code` that the first convolution sees beside the image; 0 is as published. period: of the
+    slowest of them, in pixels; None: the image's side, as in training, whose size is the period for images of other sizes.
     Raises ValueError for other values.
     """
 
@@ -118,11 +120,12 @@ class E2GANGenerator(nn.Module):
         heads: int = 4,
         skips: str = "add",
         positions: int = 5,
+        period: int | None = None,
     ) -> None:
         super().__init__()
         if skips not in ("add", "none") or positions < 0:
             raise ValueError(f"skips={skips!r}, positions={positions}: skips is add or none, positions 0 or more")
-        self.skips, self.positions = skips, positions
+        self.skips, self.positions, self.period = skips, positions, period
         widths = [width * 2**i for i in range(downs + 1)]
         inner = 2 * widths[-1]
         self.multiple = 2 ** (downs + 1)
@@ -138,8 +141,8 @@ class E2GANGenerator(nn.Module):
 
     def forward(self, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:
         if self.positions:
-            code = grid_code(*images.shape[2:], self.positions, images.device).to(images.dtype)
-            images = torch.cat([images, code.expand(len(images), -1, -1, -1)], 1)
+            code = grid_code(*images.shape[2:], self.positions, images.device, self.period).to(images.dtype)
+            images = torch.cat([images, code.expand(images.shape[0], -1, -1, -1)], 1)
         x = torch.relu(self.stem(images))
         encoded = []  # features at each resolution that the decoder meets again, full size first
         for layer in self.down:

@@ -16,6 +16,7 @@ class UNetGenerator(nn.Module):
 
     def __init__(self, widths: list[int] | tuple[int, ...] = (24, 48, 96, 96, 96), dropout: float = 0.0) -> None:
         super().__init__()
+        self.multiple = 2 ** len(widths)
         self.encoder = nn.ModuleList()
         self.decoder = nn.ModuleList()
         channels = 3

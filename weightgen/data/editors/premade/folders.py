@@ -34,10 +34,15 @@ class Pair:
 
     def read(self, size: int) -> "tuple[Tensor, Tensor]":
         """-> source, target: uint8 (3, size, size), the same central square of both."""
-        images = [_open(self.source)] if self.halves else [_open(self.source), _open(self.target)]
+        source, target = self.images()
+        return _square(source, size), _square(target, size)
+
+    def images(self) -> "tuple[Image.Image, Image.Image]":
+        """-> source, target: RGB, of one size."""
         if self.halves:
-            images = [_half(images[0], side) for side in self.halves]
-        return _square(images[0], size), _square(images[1], size)
+            both = _open(self.source)
+            return _half(both, self.halves[0]), _half(both, self.halves[1])
+        return _open(self.source), _open(self.target)
 
 
 def _open(path: Path) -> "Image.Image":

@@ -1,0 +1,1 @@
+"""Pictures of any kind and size, as translators and weight generators look at them."""

@@ -1,0 +1,70 @@
+"""Reading folders that come from anywhere: sizes are compared before memory is taken, and every fault is one line."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from weightgen.choices import Choices, make
+from weightgen.errors import WeightgenError
+
+LARGEST = 2**16  # of any size that a net's description names
+
+
+def load_net(table: Choices, options: Mapping[str, Any], file: Path) -> nn.Module:
+    """A net with the weights of a file, as float32. Sizes are compared before any memory is taken for it.
+
+    Raises WeightgenError if they are not each other's, or a weight is not finite.
+    """
+    for name, value in options.items():
+        if any(isinstance(size, int) and size > LARGEST for size in (value if isinstance(value, list) else [value])):
+            raise WeightgenError(f"{table.slot}.{name}={value}: {LARGEST} at most")
+    with torch.device("meta"):
+        wanted = {name: list(weight.shape) for name, weight in make(table, options).state_dict().items()}
+    with safe_open(file, "pt") as held:
+        there = {name: held.get_slice(name).get_shape() for name in held.offset_keys()}
+    for name in sorted(wanted.keys() | there.keys()):
+        if wanted.get(name) != there.get(name):
+            shapes = f"shape {there.get(name)} and should have {wanted.get(name)}"
+            raise WeightgenError(f"{file.name} is not of this {table.slot}: {name} has {shapes}")
+    net = make(table, options)
+    net.load_state_dict(finite_tensors(file))
+    return net
+
+
+def finite_tensors(file: Path) -> dict[str, Tensor]:
+    """A safetensors file, floats as float32. Raises WeightgenError if a value is not a number."""
+    tensors = load_file(file)
+    for name, weight in tensors.items():
+        if not bool(weight.isfinite().all()):
+            raise WeightgenError(f"{file.name}: {name} holds values that are not finite; get the folder anew")
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+@contextmanager
+def loading(folder: Path, description: str, what: str) -> Iterator[None]:
+    """Whatever a folder's content makes fail is a WeightgenError that names the folder; `what` it should hold."""
+    try:
+        yield
+    except WeightgenError as error:
+        raise WeightgenError(f"{folder / description}: {error}") from None
+    except (AttributeError, KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightgenError(
+            f"{folder} holds no {what} that this version can make ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def weights_hash(net: nn.Module) -> str:
+    """sha256 of a net's weights as float32: equal for equal weights, in whatever file they lay."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(net.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
