@@ -28,7 +28,7 @@ define run
 @$(BIN)/python -m experiments.$(1) $(2)
 endef
 
-.PHONY: help setup shell demo artifacts prune concepts dashboard bench test test-reliability test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
+.PHONY: help setup shell demo artifacts prune ship concepts dashboard bench test test-reliability test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,7 +48,10 @@ $(READY): pyproject.toml .ci/constraints.txt
 shell: setup ## a shell in which `python` is that of .venv (exit leaves it)
 	@. $(BIN)/activate && exec "$${SHELL:-/bin/sh}"
 
-demo: setup ## the whole comparison on bundled photos, on CPU, in minutes -> reports/demo
+reports/look.png: | setup
+	@mkdir -p reports && $(BIN)/weightgen look --out $@
+
+demo: setup reports/look.png ## first pictures at once -> reports/look.png; then the whole comparison, on CPU, in minutes -> reports/demo
 	$(call run,evaluate,$(ARGS) experiment=demo)
 
 dashboard: setup ## the comparison on one page, in a browser without a network -> reports/dashboard/index.html (logger.mode=online: and a W&B report)
@@ -75,10 +78,10 @@ test-ray: setup ## the ray launcher, in an environment of its own (.venv-ray) ov
 	.venv-ray/bin/python -m pip install -q --disable-pip-version-check -c .ci/constraints-ray.txt -e '.[ray]'
 	WEIGHTGEN_TEST_RAY=1 .venv-ray/bin/python -m pytest -n 0 tests/experiments/sweeps/test_ray.py $(ARGS)
 
-test-browser: setup ## the dashboard in a real headless Chromium, which is installed with apt-get where there is none
+test-browser: setup ## the dashboard and the app in a real headless Chromium, which is installed with apt-get where there is none
 	@($(FIND_CHROMIUM)) || { command -v apt-get >/dev/null || { echo "no Chromium and no apt-get: install Chromium or set WEIGHTGEN_CHROMIUM=<its path>" >&2; exit 1; }; \
 	  root=$$(test "$$(id -u)" = 0 || echo sudo); $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium; }
-	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/reports/test_dashboard_browser.py $(ARGS)
+	WEIGHTGEN_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/experiments/reports/test_dashboard_browser.py tests/commands/test_app.py $(ARGS)
 
 lint: setup ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -100,6 +103,9 @@ record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> 
 
 studies: setup ## every study with its question and its state
 	$(BIN)/python -m experiments.studies list
+
+ship: setup ## a recipe's generator becomes the one that comes with the package: make ship EXP=<the report's name>
+	$(BIN)/python -c 'from pathlib import Path; from experiments.reports.export import ship; ship(Path("reports/$(EXP)/generator"))'
 
 artifacts: setup ## every artifact with its key, size and age (ARGS="toy demo": and which of these recipes use it)
 	@$(BIN)/python -m experiments.artifacts ls $(ARGS)

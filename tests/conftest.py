@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 
 from tests.helpers.apps import Runs
+from tests.helpers.browser import launched
 
 torch.set_num_threads(1)
 
@@ -82,3 +83,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             runs("evaluate")
             (runs.folder / "done").touch()
     return runs
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real headless Chromium."""
+    yield from launched()

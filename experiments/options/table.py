@@ -26,11 +26,12 @@ from experiments.options.rules import (
 )
 from experiments.options.training import BUDGET, DENOISER, INIT, LORA, REFINER, TRANSLATOR, under
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+EXPERIMENTS = Path(__file__).resolve().parents[1]
+CONF = (EXPERIMENTS / "conf").resolve()  # in a clone a link to the conf that people edit; in a wheel a copy of it
 METHODS = sorted(path.stem for path in (CONF / "init").glob("*.yaml"))
 METHOD, BASE = choice(*METHODS), choice("representative", "all")
-OTHERS = ("__init__", "artifacts", "studies", "sweep")  # files beside the apps that a sweep can run
-APPS = sorted(path.stem for path in (CONF.parent / "experiments").glob("*.py") if path.stem not in OTHERS)
+OTHERS = ("__init__", "artifacts", "console", "studies", "sweep")  # files beside the apps that a sweep can run
+APPS = sorted(path.stem for path in EXPERIMENTS.glob("*.py") if path.stem not in OTHERS)
 PRECISION = choice("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 FAMILIES = ("fleet", "zoo", "step", "generation", "blocks", "evaluation", "lean")
 

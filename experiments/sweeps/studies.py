@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from experiments.options.table import CONF
 from experiments.sweeps.study_report import finished, state
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import read_table
@@ -18,7 +19,7 @@ RECORDED = ("table.csv", "figure.png", "README.md")
 
 def known_studies() -> dict[str, str]:
     """Name -> question, of conf/study."""
-    paths = sorted((ROOT.parent / "conf" / "study").glob("*.yaml"))
+    paths = sorted((CONF / "study").glob("*.yaml"))
     return {path.stem: OmegaConf.load(path).study.question for path in paths}
 
 

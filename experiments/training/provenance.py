@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @cache
 def provenance() -> dict[str, Any]:
     """The git commit (None outside a repository), whether files differ from it, and versions."""
-    commit = _git("rev-parse", "HEAD")
+    # an installed copy may lie within a repository that is not ours
+    commit = _git("rev-parse", "HEAD") if (ROOT / "pyproject.toml").exists() else None
     return {
         "commit": commit,
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,

@@ -1,8 +1,6 @@
 """The page in a real headless Chromium, opened from disk with the network off."""
 
 import csv
-import os
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -17,25 +15,6 @@ from experiments.reports.stages import StageNode
 from tests.helpers.dashboard import FIDS, NASTY, PROMPTS, write_known
 from weightgen.evaluation.methods import label
 from weightgen.files import write_text
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def chromium() -> str | None:
-    return os.environ.get("WEIGHTGEN_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not chromium():
-        reason = "no Chromium here: `make test-browser` installs one, or set WEIGHTGEN_CHROMIUM=<its path>"
-        pytest.fail(reason) if os.environ.get("WEIGHTGEN_REQUIRE_BROWSER") else pytest.skip(reason)
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is missing: make setup")
-    with driver.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""Each fine-tune of a finished comparison loads again by method, concept and seed."""
+
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from experiments.command.finetuned import finetuned
+from weightgen.errors import MissingArtifact
+from weightgen.generation.translator import Translator
+
+
+def test_a_run_loads_as_it_ended(smoke, tmp_path):
+    smoke("evaluate", "methods=[e2gan,pix2pix,generated]", "splits=[unseen_factor]", "strategy.workers=1")
+    report, artifacts = smoke.folder / "reports" / "smoke", smoke.folder / "artifacts"
+    with (report / "results.csv").open() as file:
+        concept = next(csv.DictReader(file))["concept"]
+    photos = next((artifacts / "photos").glob("[0-9a-f]*/photos.safetensors"))
+    images = load_file(photos)["test"]
+    for method in ("generated", "pix2pix"):
+        translator = finetuned(report, method, concept, 0, artifacts)
+        (run,) = [
+            path.parent
+            for path in (artifacts / "finetune").glob("*/spec.json")
+            if f'"finetune {method} {concept} 0"' in path.read_text()
+        ]
+        samples = load_file(run / "samples.safetensors")
+        assert torch.equal(translator(images[samples["rows"]]), samples["end"])
+        translator.save(tmp_path / method)
+        assert torch.equal(Translator.load(tmp_path / method)(images[:2]), translator(images[:2]))
+    with pytest.raises(MissingArtifact, match=rf"no run of nothing, {concept}, seed 0. There are: e2gan"):
+        finetuned(report, "nothing", concept, 0, artifacts)
+    with pytest.raises(MissingArtifact, match=r"holds no runs\.json"):
+        finetuned(tmp_path, "generated", concept)
