@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
 
+from experiments.command.console import COMMANDS
 from experiments.options.check import WITHOUT_DATA, check
 from experiments.reports.comparison import TABLES
+from weightgen.commands.parser import parser
 from weightgen.evaluation.results import RESULT_COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,6 +177,12 @@ def test_every_command_composes(path: Path, words: tuple[str, ...], hydra: None)
         assert (ROOT / file).exists(), f"{name(path)}: there is no {file}"
 
 
+@pytest.mark.parametrize(("path", "words"), in_pages("weightgen"), ids=label)
+def test_every_weightgen_command_has_the_options_that_it_is_given(path: Path, words: tuple[str, ...]) -> None:
+    asked = parser().parse_args(words[1 : words.index(">") if ">" in words else None])
+    assert asked.command in COMMANDS
+
+
 @pytest.mark.parametrize("path", PAGES, ids=name)
 def test_every_command_named_in_a_sentence_is_there(path: Path) -> None:
     known = set(re.findall(r"^([a-z][a-z-]*(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -194,11 +203,14 @@ def stages() -> set[str]:
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if blocks(path, "python")], ids=name)
-def test_python_imports_what_there_is(path: Path) -> None:
-    """And a page whose code needs nothing but itself runs."""
+def test_python_imports_what_there_is(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And code runs where it needs nothing but itself and some photos."""
+    monkeypatch.chdir(tmp_path)
+    for number, photo in enumerate(("photo.jpg", "before.png", "after.png")):
+        Image.effect_noise((80, 72), 30 + number).convert("RGB").save(photo)
     for block in blocks(path, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
                 assert all(hasattr(import_module(node.module), alias.name) for alias in node.names)
-        if "reports/" not in block:
+        if "reports/" not in block and "<" not in block:
             exec(compile(block, name(path), "exec"), {})

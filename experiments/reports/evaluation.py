@@ -35,9 +35,9 @@ def evaluation(pipelines: Sequence[Pipeline]) -> Comparison:
     rows = finished_rows(list(pipelines))
     folder = Path(cfg.paths.reports) / cfg.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    if OURS in pipeline.methods:
-        export_generator(pipeline, folder / "generator")
     comparison = comparison_of(pipelines, rows, folder)
+    if OURS in pipeline.methods:
+        export_generator(pipeline, comparison, folder / "generator")
     write_report(comparison, folder)
     write_json(folder / RUNS, sorted({spec.key for pipeline in pipelines for spec in run_specs(pipeline)}))
     publish_comparison(comparison, cfg, folder)

@@ -59,7 +59,7 @@ def public_yaml(cfg: DictConfig) -> str:
 def references(pipelines: Sequence[Pipeline], folder: Path) -> dict[str, Any]:
     """samples, zoo, generator, generated and stages of what is finished; images and weights are those of the first base.
 
-    folder: reports/<recipe>, which has the exported generator.
+    folder: reports/<recipe>, where the generator is exported to.
     """
     pipeline = pipelines[0]
     store, blocks = pipeline.store, pipeline.blocks
@@ -72,7 +72,7 @@ def references(pipelines: Sequence[Pipeline], folder: Path) -> dict[str, Any]:
     return {
         "samples": tuple(samples(pipeline)),
         "zoo": Built(blocks, store.require(blocks)) if store.has(blocks) else None,
-        "generator": Built(pipeline.generator, folder / "generator") if (folder / "generator").is_dir() else None,
+        "generator": Built(pipeline.generator, folder / "generator") if OURS in pipeline.methods else None,
         "generated": tuple(store.require(init) / "lora.safetensors" for init in inits if store.has(init)),
         "stages": tuple(stage_nodes(pipelines, [spec for p in pipelines for spec in run_specs(p)])),
     }

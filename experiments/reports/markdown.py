@@ -54,7 +54,7 @@ def report(comparison: Comparison, figures: Mapping[str, str]) -> str:
         parts += folded("Novelty of the generated weights", render(NOVELTY, medians(comparison.novelty)), NOVELTY_NOTES)
     if comparison.cost:
         parts += folded("When the fixed cost pays", render(COST, comparison.cost))
-    parts += ["## Notes", "\n".join([*_provenance(comparison), *(f"- {note}" for note in comparison.notes)])]
+    parts += ["## Notes", "\n".join([*provenance_lines(comparison), *(f"- {note}" for note in comparison.notes)])]
     if comparison.config:
         parts += folded("Configuration", f"```yaml\n{comparison.config.rstrip()}\n```")
     return "\n\n".join(parts) + "\n"
@@ -136,7 +136,7 @@ def method_cell(name: str, bold: bool) -> str:
     return f"**{label(name)}**" if bold else label(name)
 
 
-def _provenance(comparison: Comparison) -> list[str]:
+def provenance_lines(comparison: Comparison) -> list[str]:
     experiment, seeds, features = (
         ", ".join(map(str, comparison.values(name))) for name in ("experiment", "seed", "feature_set")
     )
