@@ -9,22 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.helpers.tiny_generator import BLOCK, tiny_generator
 from weightgen.diffusion.joint import JointTransformer
-from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, WeightgenError
 from weightgen.generation.block_generator import BlockGenerator
 from weightgen.generation.generator import WeightGenerator
-from weightgen.generation.known import Known
-from weightgen.text.encoders import MiniLMTextEncoder
-from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state, lora_state
-from weightgen.translation.nets.e2gan import E2GANGenerator
+from weightgen.translation.lora import inject_lora, load_lora_state, lora_state
 from weightgen.translation.pictures import translate
-from weightgen.weights.blocks import BlockLayout
-from weightgen.weights.normalizer import Normalizer
 
-SIZE = 128
-LORA = {"ranks": {"down": 2, "up": 1, "out": 1}, "alpha": 2.0, "train": "ab", "seed": 1}
-TRANSLATOR = {"text_dim": 384, "width": 8, "resnet_blocks": 1, "period": 16}
 PROMPT = "a mosaic in sepia tones"
 IMAGES = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
@@ -32,29 +24,7 @@ IMAGES = torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manua
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A tiny generator with random weights everywhere, and the folder it was saved in."""
-    torch.manual_seed(0)
-    base = E2GANGenerator(**TRANSLATOR)
-    state = lora_state(inject_lora(base, LoraSpec(**LORA)))
-    layout = BlockLayout({name: tuple(weight.shape) for name, weight in state.items()}, SIZE)
-    denoiser_options = {"block_size": SIZE, "blocks": layout.blocks, "text_dim": 384, "width": 16, "layers": 1}
-    denoiser = JointTransformer(**denoiser_options).eval()
-    for parameter in denoiser.parameters():
-        torch.nn.init.normal_(parameter, 0.0, 0.1)
-    normalizer = Normalizer(
-        0.1 * torch.randn(layout.blocks, SIZE) * layout.valid(), torch.full((layout.blocks, SIZE), 0.1)
-    )
-    blocks = BlockGenerator(denoiser, Sampler(make_scheduler("sample")), layout, normalizer)
-    description = {
-        "translator": {"name": "e2gan", **TRANSLATOR},
-        "denoiser": {"name": "joint", **denoiser_options},
-        "text_encoder": {"name": "minilm", "max_length": 16},
-        "lora": LORA,
-        "prediction": "sample",
-        "steps": 1,
-    }
-    encoder = MiniLMTextEncoder(16)
-    known = Known([PROMPT, "an ink drawing in teal"], encoder.encode([PROMPT, "an ink drawing in teal"]).pooled)
-    generator = WeightGenerator(base, blocks, encoder, description, known)
+    generator = tiny_generator("ab")
     folder = tmp_path_factory.mktemp("generator") / "new" / "folder"
     generator.save(folder)
     return generator, folder
@@ -78,6 +48,7 @@ def test_everything_is_in_plain_json_and_safetensors(saved):
         "denoiser.safetensors",
         "known.safetensors",
         "normalizer.safetensors",
+        "refiner.safetensors",
     }
 
 
@@ -92,7 +63,7 @@ def test_prompt_and_seed_determine_the_weights(saved):
 
 def test_a_denoiser_that_predicts_0_gives_the_zoos_mean(saved):
     generator, _ = saved
-    silent = JointTransformer(SIZE, generator.blocks.layout.blocks, 384, width=16, layers=1)  # starts at 0
+    silent = JointTransformer(BLOCK, generator.blocks.layout.blocks, 384, width=16, layers=1)  # starts at 0
     blocks = BlockGenerator(silent, generator.blocks.sampler, generator.blocks.layout, generator.blocks.normalizer)
     text = generator.encoder.encode([PROMPT, "an ink drawing in teal"])
     out = blocks(text, torch.Generator().manual_seed(0))
@@ -154,7 +125,7 @@ def test_only_a_name_of_the_closed_table_is_taken(saved, tmp_path, slot, name):
 
 def test_a_module_path_of_an_older_file_is_refused(saved, tmp_path):
     def older(content):
-        content["translator"] = {"_target_": "weightgen.translation.nets.e2gan.E2GANGenerator", **TRANSLATOR}
+        content["translator"] = {"_target_": "weightgen.translation.nets.e2gan.E2GANGenerator", "width": 8}
 
     with pytest.raises(WeightgenError, match=r"translator=None: choose comodgan, e2gan, unet"):
         WeightGenerator.load(altered(saved[1], tmp_path / "copy", older))

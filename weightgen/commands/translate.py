@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from joblib import cpu_count
 from torch import Tensor
 from tqdm import tqdm
 
@@ -42,7 +43,7 @@ class Job:
 
 def run(asked: Namespace) -> int:
     """-> exit code: 1 where some photos could not be read."""
-    threads = len(os.sched_getaffinity(0)) if asked.threads is None else asked.threads
+    threads = cpu_count() if asked.threads is None else asked.threads
     if threads < 1:
         raise DataError(f"--threads={threads}: 1 or more")
     if "-" in asked.photos and len(asked.photos) > 1:
