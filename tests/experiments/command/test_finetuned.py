@@ -1,6 +1,7 @@
 """Each fine-tune of a finished comparison loads again by method, concept and seed."""
 
 import csv
+import json
 
 import pytest
 import torch
@@ -12,19 +13,17 @@ from weightgen.generation.translator import Translator
 
 
 def test_a_run_loads_as_it_ended(smoke, tmp_path):
-    smoke("evaluate", "methods=[e2gan,pix2pix,generated]", "splits=[unseen_factor]", "strategy.workers=1")
-    report, artifacts = smoke.folder / "reports" / "smoke", smoke.folder / "artifacts"
+    report, artifacts = tmp_path / "reports" / "smoke", smoke.folder / "artifacts"
+    options = ["methods=[e2gan,pix2pix,generated]", "splits=[unseen_factor]", "strategy.workers=1"]
+    smoke("evaluate", *options, f"paths.reports={report.parent}")
     with (report / "results.csv").open() as file:
         concept = next(csv.DictReader(file))["concept"]
-    photos = next((artifacts / "photos").glob("[0-9a-f]*/photos.safetensors"))
-    images = load_file(photos)["test"]
+    runs = [artifacts / "finetune" / key for key in json.loads((report / "runs.json").read_text())]
     for method in ("generated", "pix2pix"):
         translator = finetuned(report, method, concept, 0, artifacts)
-        (run,) = [
-            path.parent
-            for path in (artifacts / "finetune").glob("*/spec.json")
-            if f'"finetune {method} {concept} 0"' in path.read_text()
-        ]
+        (run,) = [each for each in runs if f'"finetune {method} {concept} 0"' in (each / "spec.json").read_text()]
+        inputs = {each["stage"]: each["key"] for each in json.loads((run / "inputs.json").read_text())}
+        images = load_file(artifacts / "photos" / inputs["photos"] / "photos.safetensors")["test"]
         samples = load_file(run / "samples.safetensors")
         assert torch.equal(translator(images[samples["rows"]]), samples["end"])
         translator.save(tmp_path / method)
