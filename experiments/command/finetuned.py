@@ -31,7 +31,7 @@ def finetuned(
     folder = found.get(f"finetune {method} {concept} {seed}")
     if folder is None:
         near = sorted(label.removeprefix("finetune ") for label in found if concept in label or method in label)
-        there = "; ".join(near[:6]) or f"none of its runs is in {store}: say where with artifacts="
+        there = "; ".join(near[:6]) or f"none of its runs is in {store}: say where with --artifacts"
         raise MissingArtifact(f"{report} has no run of {method}, {concept}, seed {seed}. There are: {there}")
     with loading(folder, "spec.json", "translator"):
         return _translator(folder, read_json(folder / "spec.json")["config"], Path(artifacts))

@@ -238,6 +238,15 @@ def test_look_is_a_sheet_of_prompts_by_photos(weightgen, tmp_path):
     assert one[1] < all_of_it[1]
     code, said = weightgen("look", "--size", "4")
     assert (code, "--size=4: from 16 to 2048" in said) == (1, True)
+    code, said = weightgen("look", "--out", "sheet.txt")
+    assert (code, "--out=sheet.txt: end it in .png" in said) == (1, True)
+
+
+def test_two_photos_of_one_name_are_refused(weightgen, tmp_path):
+    for folder in ("one", "two"):
+        photo(tmp_path / folder / "a.png")
+    code, said = weightgen("translate", "one", "two", "--prompt", SKETCH, "--out", "out")
+    assert (code, "two photos would be out/a.png: translate them one folder at a time" in said) == (1, True)
 
 
 def test_info_says_what_it_is_and_knows(folder, monkeypatch, capsys, tmp_path):

@@ -53,6 +53,19 @@ def test_peft_alone_loads_the_adapter_to_equal_pixels(exported):
     assert torch.equal(to_bytes(out).int(), own(translator, images))
 
 
+def test_what_the_adapters_page_says_to_type_runs(exported, monkeypatch):
+    translator, place = exported
+    monkeypatch.setattr(WeightGenerator, "load", lambda: tiny_generator())
+    lines = (place / "peft" / "README.md").read_text().splitlines()
+    code = "\n".join(line[4:] for line in lines if line.startswith("    ")).replace(
+        "<this folder>", str(place / "peft")
+    )
+    known = {"images": signed(1, 3, 32, 48)}
+    with torch.no_grad():
+        exec(compile(code, "README.md", "exec"), known)
+    assert torch.equal(to_bytes(known["out"]).int(), own(translator, known["images"]))
+
+
 @pytest.mark.parametrize(("count", "size"), [(1, (64, 64)), (3, (20, 28)), (2, (128, 40))])
 def test_onnxruntime_gives_the_same_pictures_at_any_size_and_count(exported, count, size):
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -136,7 +136,8 @@ def test_a_saved_translator_is_the_translator(translator, tmp_path):
     images = pictures(2, 3, 40, 24)
     assert (translator(images).int() - loaded(images).int()).abs().max() <= 1  # the LoRA is merged
     assert (loaded.prompt, loaded.base, dict(loaded.description)) == (SKETCH, translator.base, translator.description)
-    assert torch.equal(loaded.plain()(images), loaded(images))
+    assert (loaded.plain()(images).int() - loaded(images).int()).abs().max() <= 1  # another layout rounds otherwise
+    assert loaded.plain().model is not loaded.model  # whose weights stay the caller's to train
     with pytest.raises(MissingArtifact, match=r"holds no translator.json"):
         Translator.load(tmp_path)
     (tmp_path / "t" / "weights.safetensors").write_bytes(b"x" * 40)
@@ -175,6 +176,8 @@ def test_examples_move_the_weights_and_need_pairs(generator):
     for wrong in ([], [(before,)], [(before, after[:, :20])], [before]):
         with pytest.raises(DataError):
             generator(SKETCH, like=wrong)
+    with pytest.raises(WeightgenError, match="has no refiner, so it cannot look at examples: use `adapt`"):
+        replace(generator, refiner=None)(SKETCH, like=[(before, after)])
     with pytest.raises(DataError, match="one prompt"):
         generator({SKETCH: 1.0}, like=[(before, after)])
 

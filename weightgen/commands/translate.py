@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,9 +96,9 @@ def _jobs(
     folder = folder / slug(prompt) if several else folder
     inside = [_named(path.relative_to(root) if root else Path(path.name)) for root, path in sources]
     jobs = [(folder, Job(path, folder / name)) for (_, path), name in zip(sources, inside, strict=True)]
-    places = [job.out for _, job in jobs]
-    if twice := next((place for place in places if places.count(place) > 1), None):
-        raise DataError(f"two photos would be {twice}: translate them one folder at a time")
+    place, times = Counter(job.out for _, job in jobs).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"two photos would be {place}: translate them one folder at a time")
     return jobs
 
 

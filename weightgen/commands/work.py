@@ -26,6 +26,8 @@ def look(asked: Namespace) -> int:
     """Rows are prompts, columns the middles of photos."""
     if not 16 <= asked.size <= 2048:
         raise DataError(f"--size={asked.size}: from 16 to 2048")
+    if Path(asked.out).suffix.lower() != ".png":
+        raise DataError(f"--out={asked.out}: end it in .png")
     generator, files = loaded(asked.generator), [Path(path) for path in asked.photos] or bundled_files()
     photos = torch.cat([pixels(ImageOps.fit(read_photo(path), (asked.size, asked.size))) for path in files])
     prompts = asked.prompt or generator.known.some()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from weightgen.extras import optional
 from weightgen.files import replacing_folder, save_tensors, write_json, write_text
 from weightgen.generation.translator import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPT, Translator
 from weightgen.rng import stream
-from weightgen.translation.lora import ADAPTER, lora_modules, peft_name
+from weightgen.translation.lora import ADAPTER, adapter_factors, lora_modules
 from weightgen.translation.pictures import to_bytes, to_signed
 
 Export = Callable[[Translator, Path], float]
@@ -24,7 +23,8 @@ HOW = """\
 A LoRA of {prompt!r} in peft's format, for the base translator with the weights' sha256 {base}.
 
     from peft import PeftModel
-        from weightgen.generation.generator import WeightGenerator
+    from safetensors.torch import load_file
+    from weightgen.generation.generator import WeightGenerator
 
     base = WeightGenerator.load().base  # or any module of that network with those weights
     model = PeftModel.from_pretrained(base, "<this folder>").eval()
@@ -50,11 +50,13 @@ def to_peft(translator: Translator, folder: Path) -> float:
         "inference_mode": True,
         "bias": "none",
     }
-    factors = {n: weight for n, weight in translator.model.named_parameters() if f".{ADAPTER}." in n}
-    state = {peft_name(name): weight for name, weight in factors.items()}
     with replacing_folder(folder) as aside:
         write_json(aside / ADAPTER_CONFIG, config)
-        save_tensors(aside / ADAPTER_WEIGHTS, state, {"base": translator.base, "prompt": translator.prompt})
+        save_tensors(
+            aside / ADAPTER_WEIGHTS,
+            adapter_factors(translator.model),
+            {"base": translator.base, "prompt": translator.prompt},
+        )
         save_tensors(aside / PROMPT, {"tokens": translator.text.tokens, "text_mask": translator.text.mask})
         told = {"prompt": translator.prompt, "base": translator.base, "multiple": translator.model.multiple}
         write_text(aside / "README.md", HOW.format(**told))
@@ -123,8 +125,7 @@ def to_onnx(translator: Translator, folder: Path) -> float:
             verbose=False,
         )
         program.save(str(file), external_data=False)
-        content = {"prompt": translator.prompt, "multiple": multiple, "range": [-1, 1]}
-        write_text(aside / "model.json", json.dumps(content, indent=1, ensure_ascii=False))
+        write_json(aside / "model.json", {"prompt": translator.prompt, "multiple": multiple, "range": [-1, 1]})
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         return compared(translator, lambda x, *_: torch.from_numpy(session.run(None, {"images": x.numpy()})[0]))
 

@@ -26,12 +26,11 @@ from weightgen.generation.known import Known
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.generation.pictures.examples import examples
 from weightgen.generation.saved import finite_tensors, load_net, loading, weights_hash
-from weightgen.generation.through_base import ThroughBase
 from weightgen.generation.translator import ADAPTER_WEIGHTS, PROMPT, Translator
 from weightgen.rng import stream
 from weightgen.text import TEXT_ENCODERS
 from weightgen.text.encoders import TextEncoder, TextFeatures
-from weightgen.translation.lora import ADAPTER, LoraSpec, inject_lora, load_lora_state, peft_name
+from weightgen.translation.lora import LoraSpec, adapter_factors, inject_lora, load_lora_state
 from weightgen.translation.nets import TRANSLATORS
 from weightgen.translation.stacked_lora import StackedLora
 from weightgen.weights.blocks import BlockLayout
@@ -43,7 +42,7 @@ ROUNDS, LOOKS = 3, 8  # of the refiner, as trained: its steps, and the pairs tha
 
 @dataclass(frozen=True)
 class WeightGenerator:
-    """`WeightGenerator.load()("a mosaic of square tiles in sepia tones")(images)`.
+    """`WeightGenerator.load()("a pencil sketch in sepia tones")(images)`.
 
     description: {"translator", "denoiser", "refiner" (where there is one), "text_encoder": {"name": short name,
     **arguments}, "lora": ..., "prediction": ..., "steps": ...}: what `load` needs to make the nets again. known: the prompts
@@ -79,7 +78,7 @@ class WeightGenerator:
         text = self.text(prompt)
         blocks = self.blocks(text, stream(seed, "init/noise"))
         if like is not None:
-            blocks = self._refined(blocks, Evidence(*examples(like, self.side, LOOKS), self.through, text))
+            blocks = self._refined(blocks, text, like)
         return self._translator(blocks[0], text, strength, prompt)
 
     def text(self, prompt: str) -> TextFeatures:
@@ -108,12 +107,11 @@ class WeightGenerator:
                     "weight generator that made it"
                 )
             model, given = inject_lora(self.base, self.lora), finite_tensors(file)
-            wanted = {name: weight for name, weight in model.named_parameters() if f".{ADAPTER}." in name}
-            names = {peft_name(name): weight for name, weight in wanted.items()}
-            if {name: weight.shape for name, weight in names.items()} != {n: w.shape for n, w in given.items()}:
+            factors = adapter_factors(model)
+            if {name: weight.shape for name, weight in factors.items()} != {n: w.shape for n, w in given.items()}:
                 raise WeightgenError("its factors are not those of this weight generator's LoRA")
             with torch.no_grad():
-                for name, weight in names.items():
+                for name, weight in factors.items():
                     weight.copy_(given[name])
             prompt = finite_tensors(folder / PROMPT)
         tokens, mask = prompt["tokens"], prompt["text_mask"]
@@ -136,18 +134,17 @@ class WeightGenerator:
         return weights_hash(self.base)
 
     @cached_property
-    def through(self) -> ThroughBase:
-        """The frozen base with LoRAs given as blocks, and the refiner where there is one."""
-        stacked = StackedLora(self.base, self.lora)
+    def guide(self) -> Guide:
+        """The refiner with the base that it looks through. Raises WeightgenError where there is none."""
         if self.refiner is None:
-            return ThroughBase(stacked, self.blocks.layout)
+            raise WeightgenError("this weight generator has no refiner, so it cannot look at examples: use `adapt`")
+        stacked = StackedLora(self.base, self.lora)
         return Guide(self.refiner, stacked, self.blocks.layout, self.blocks.normalizer).eval().requires_grad_(False)
 
-    def _refined(self, blocks: Tensor, like: Evidence) -> Tensor:
-        if not isinstance(self.through, Guide):
-            raise WeightgenError("this weight generator has no refiner, so it cannot look at examples: use `adapt`")
+    def _refined(self, blocks: Tensor, text: TextFeatures, like: Sequence[tuple[Any, Any]]) -> Tensor:
+        evidence = Evidence(*examples(like, self.side, LOOKS), self.guide, text)
         with torch.no_grad():
-            *_, blocks = self.through.rounds(blocks, like.batch, len(like), ROUNDS)
+            *_, blocks = self.guide.rounds(blocks, evidence.batch, len(evidence), ROUNDS)
         return blocks
 
     def _mixture(self, shares: Mapping[str, float], seed: int) -> tuple[Tensor, TextFeatures]:

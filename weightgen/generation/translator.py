@@ -16,7 +16,7 @@ from weightgen.generation.pictures.any_size import translate_any_size
 from weightgen.generation.pictures.images import accepted, each_accepted
 from weightgen.generation.saved import finite_tensors, load_net, loading
 from weightgen.text.encoders import TextFeatures
-from weightgen.translation.lora import lora_modules, merge_lora
+from weightgen.translation.lora import merge_lora
 from weightgen.translation.nets import TRANSLATORS
 
 FILE = "translator.json"
@@ -63,8 +63,8 @@ class Translator:
         return self
 
     def merged(self) -> nn.Module:
-        """A plain network that draws what this one draws, the LoRA within its weights."""
-        return merge_lora(self.model) if lora_modules(self.model) else self.model
+        """A new network that draws what this one draws, the LoRA within its weights."""
+        return merge_lora(self.model)
 
     def plain(self) -> Translator:
         """The same with the LoRA within its weights, laid out as a CPU likes them: about a quarter faster."""

@@ -83,9 +83,10 @@ def lora_modules(model: nn.Module) -> dict[str, LoraLayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def peft_name(parameter: str) -> str:
-    """What peft's adapter files call a factor that `named_parameters` calls `parameter`."""
-    return f"base_model.model.{parameter.replace(f'.{ADAPTER}.', '.')}"
+def adapter_factors(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Both factors of every layer, trained or not, by the names that peft's adapter files have."""
+    factors = {name: weight for name, weight in model.named_parameters() if f".{ADAPTER}." in name}
+    return {f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": weight for name, weight in factors.items()}
 
 
 def lora_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
