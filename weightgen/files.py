@@ -118,6 +118,17 @@ def save_tensors(path: Path | str, tensors: Mapping[str, "Tensor"], metadata: Ma
         save_file(stored, aside, dict(metadata) if metadata else None)
 
 
+def load_tensors(path: Path | str) -> dict[str, "Tensor"]:
+    """A safetensors file, floats as float32. Raises WeightgenError if a value is not finite."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    for name, weight in tensors.items():
+        if not bool(weight.isfinite().all()):
+            raise WeightgenError(f"{Path(path).name}: {name} holds values that are not finite; get the folder anew")
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
 def read_json(path: Path | str, remedy: str = "delete it and run the same command again") -> Any:
     """The content of a JSON file. WeightgenError names the file, what is wrong with it and the remedy."""
     try:

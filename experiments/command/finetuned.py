@@ -6,8 +6,8 @@ from typing import Any
 
 from experiments.reports.runs import RUNS
 from weightgen.errors import MissingArtifact
-from weightgen.files import read_json
-from weightgen.generation.saved import finite_tensors, load_net, loading, weights_hash
+from weightgen.files import load_tensors, read_json
+from weightgen.generation.saved import load_net, loading, weights_hash
 from weightgen.generation.translator import Translator
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
@@ -41,7 +41,7 @@ def _translator(folder: Path, config: dict[str, Any], artifacts: Path) -> Transl
     """The network of a finished fine-tune with its last weights."""
     inputs = {each["stage"]: artifacts / each["stage"] / each["key"] for each in read_json(folder / "inputs.json")}
     prompt = read_json(inputs["text"] / "spec.json")["config"]["prompts"][0]
-    text = TextFeatures(**finite_tensors(inputs["text"] / "text.safetensors"))
+    text = TextFeatures(**load_tensors(inputs["text"] / "text.safetensors"))
     description, base = config.get("scratch"), ""
     if description is None:
         description = read_json(inputs["base"] / "generator.json")
@@ -51,9 +51,7 @@ def _translator(folder: Path, config: dict[str, Any], artifacts: Path) -> Transl
     if (folder / "lora.safetensors").exists():
         net = load_net(TRANSLATORS, description, inputs["base"] / "generator.safetensors")
         base = weights_hash(net)
-        model = load_lora_state(
-            inject_lora(net, LoraSpec(**config["lora"])), finite_tensors(folder / "lora.safetensors")
-        )
+        model = load_lora_state(inject_lora(net, LoraSpec(**config["lora"])), load_tensors(folder / "lora.safetensors"))
     else:
         model = load_net(TRANSLATORS, description, folder / "generator.safetensors")
     return Translator(model.eval(), text, description, prompt, base)

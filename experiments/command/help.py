@@ -11,7 +11,7 @@ OPTIONS = """
     methods=[e2gan,mean]    of evaluate; methods=all for every rival
     init=<method>           of finetune and generate_init: generated, mean, nearest, ...
     splits=[unseen_factor]  whose concepts are initialised and fine-tuned
-    pairs=16 zoo=80         how many pairs a new concept has, how many LoRAs the generator learns from
+    pairs=16 zoo.size=80    how many pairs a new concept has, how many LoRAs the generator learns from
     photos=folder photos.root=<folder> photos.size=64 photos.train=96 photos.test=48
     concepts=llm|file|list  your own prompts; editor=premade for pairs that exist already
     budget=<size>           {budgets}; budget.<part>.steps=...

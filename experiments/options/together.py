@@ -42,10 +42,11 @@ def _data(options: Options) -> Iterator[str]:
     if looking and shown > have and not _premade(options):
         yield f"evidence.pairs={shown}: a new concept has {have} pairs, see pairs and photos.train"
     train = options["concepts"].get("train")
-    if train is None or _premade(options):
+    size = options["zoo"]["size"]
+    if train is None or _premade(options) or "file" in options["zoo"]:
         return
-    if options["zoo"] is not None and options["zoo"] > train:
-        yield f"zoo={options['zoo']}: takes 2 to concepts.train={train}, or null"
+    if size is not None and size > train:
+        yield f"zoo.size={size}: takes 2 to concepts.train={train}, or null"
     seen = options["budget"]["base"]["concepts"]
     if seen > train and options["subset"].get("concepts") is None:
         yield f"budget.base.concepts={seen}: takes 1 to concepts.train={train}"

@@ -41,7 +41,9 @@ class Pipeline(StageGraph):
         if self.collected is None:
             return super().concepts
         own = (self.cfg.build_missing and not self.cfg.get("plan")) or self.store.has(self.collected)
-        return self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
+        return self.with_zoo(
+            self.source.load(self.ensure(self.collected) if own else self.store.require(self.collected))
+        )
 
     def artifact(self, spec: Spec) -> Artifact:
         """A finished artifact. Raises MissingArtifact."""

@@ -11,6 +11,7 @@ from weightgen.artifacts import Spec
 from weightgen.choices import make
 from weightgen.data.concepts import CONCEPTS
 from weightgen.data.concepts.concept import Concept
+from weightgen.data.concepts.manifest import Manifest, read_manifest
 from weightgen.errors import WeightgenError
 
 
@@ -34,7 +35,30 @@ class ConceptLists:
     @cached_property
     def concepts(self) -> list[Concept]:
         """Of the configured source, or of an editor that brings its own (premade pairs)."""
-        return self.premade.concepts() if self.premade else self.source.load()
+        return self.with_zoo(self.premade.concepts() if self.premade else self.source.load())
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The list of LoRAs that exist, where the zoo is one. Raises WeightgenError on options that need it trained here."""
+        if self.options("zoo.name") != "manifest":
+            return None
+        if self.cfg.base != "representative":
+            raise WeightgenError("base=all: the LoRAs of zoo=manifest bring their base; leave text_base out of methods")
+        return read_manifest(self.options("zoo.file"))
+
+    def with_zoo(self, concepts: list[Concept]) -> list[Concept]:
+        """The manifest's concepts in place of those to train on. Raises WeightgenError where it knows an unseen one."""
+        if self.manifest is None:
+            return concepts
+        unseen = [concept for concept in concepts if concept.split != "train"]
+        if known := [concept.prompt for concept in unseen if concept.prompt in self.manifest.folders]:
+            raise WeightgenError(f"{known[0]!r} is in zoo.file and, unseen, among concepts: take it out of one of them")
+        return [*self.manifest.concepts, *unseen]
+
+    @property
+    def zoo_pairs(self) -> bool:
+        """Whether the zoo's concepts have pairs."""
+        return self.manifest is None or self.options("zoo.pairs")
 
     @cached_property
     def premade(self) -> Any | None:
@@ -60,9 +84,9 @@ class ConceptLists:
     @cached_property
     def zoo(self) -> list[Concept]:
         """The train concepts that the weight generator learns from. Raises WeightgenError if there are fewer than asked."""
-        train, size = self.split("train"), self.cfg.zoo
+        train, size = self.split("train"), self.options("zoo.size")
         if size is not None and not 2 <= size <= len(train):
-            raise WeightgenError(f"zoo={size}: choose 2 to {len(train)}, or more train concepts")
+            raise WeightgenError(f"zoo.size={size}: choose 2 to {len(train)}, or more train concepts")
         return train[:size]
 
     def other(self, concept: Concept, seed: int) -> Concept:

@@ -10,6 +10,7 @@ from experiments.pipeline.concept_lists import ConceptLists
 from experiments.pipeline.methods import all_methods, method_options
 from experiments.pipeline.stage import Stage
 from experiments.stages import (
+    adapter,
     base,
     blocks,
     concepts,
@@ -37,6 +38,7 @@ STAGES: dict[str, Stage] = {  # in an order in which they can be built
         text.STAGE,
         photos.SUBSET,
         base.STAGE,
+        adapter.STAGE,
         lora.STAGE,
         blocks.STAGE,
         denoiser.STAGE,
@@ -89,14 +91,18 @@ class StageGraph(ConceptLists):
     @cached_property
     def base_spec(self) -> Spec:
         """The base translator; its builder chooses representative concepts among the train concepts."""
+        if self.manifest:
+            return adapter.base_spec(self.manifest, base.STAGE)
         train = self.split("train")
         inputs = [self.concept_text(*train), *map(self.pairs, train), *self._shared, *self._subset]
         return base.spec(self.options, train, inputs)
 
     def lora(self, concept: Concept) -> Spec:
-        """The concept's own LoRA: of the zoo for a train concept, longer trained for any other."""
+        """The concept's own LoRA: of the zoo for a train concept (perhaps given), longer trained for any other."""
 
         def spec() -> Spec:
+            if self.manifest and concept.split == "train":
+                return adapter.spec(self.options, self.manifest, concept, self.base_spec)
             inputs = [self.base_spec, self.concept_text(concept), self.pairs(concept), *self._shared]
             return lora.spec(self.options, concept, inputs)
 
@@ -109,15 +115,21 @@ class StageGraph(ConceptLists):
 
     @cached_property
     def denoiser(self) -> Spec:
-        shown = [self.pairs(concept) for concept in self.zoo[: denoiser.SHOWN]]
+        shown = [self.pairs(concept) for concept in self.zoo[: denoiser.SHOWN]] if self.zoo_pairs else []
         watched = self.split("validation") if self.options("budget.denoiser.validate_every") else []
         texts = [self.concept_text(*of) for of in (self.zoo, watched) if of]
-        inputs = [self.blocks, *texts, self.base_spec, *map(self.lora, watched), *shown, *self._shared]
+        photos = self._shared if shown else []
+        inputs = [self.blocks, *texts, self.base_spec, *map(self.lora, watched), *shown, *photos]
         return denoiser.spec(self.options, self.zoo, watched, inputs)
 
     @cached_property
     def _zoo_inputs(self) -> list[Spec]:
-        """What training through the base reads beside a generator."""
+        """What training through the base reads beside a generator. Raises WeightgenError where the zoo has no pairs."""
+        if not self.zoo_pairs:
+            raise WeightgenError(
+                "training through the base wants pairs: add zoo.pairs=true if photos and editor can make them for the "
+                "LoRAs' prompts, else budget.function.steps=0, and no guided among methods"
+            )
         return [self.blocks, self.base_spec, self.concept_text(*self.zoo), *map(self.pairs, self.zoo), *self._shared]
 
     @cached_property

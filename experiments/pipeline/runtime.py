@@ -13,6 +13,8 @@ from experiments.training.provenance import learning_rates, provenance
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
+PLACES = ("concepts", "photos", "editor", "zoo")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -41,8 +43,8 @@ class Logging:
 @dataclass(frozen=True)
 class Runtime:
     """trainer: options of Lightning's Trainer. ranks, accumulate, parallel: how processes share a batch (conf/strategy).
-    metrics: the image features whose scores are logged. places: slot -> options of photos, editor or concepts that are not
-    in a key, such as a folder or a device. models: content of a local model, as keys name it -> where it lies.
+    metrics: the image features whose scores are logged. places: slot -> options of photos, editor, concepts or zoo that are
+    not in a key, such as a folder or a device. models: content of a local model, as keys name it -> where it lies.
     """
 
     trainer: Mapping[str, Any]
@@ -79,7 +81,7 @@ class Runtime:
             recipe=cfg.recipe,
             base=cfg.base,
             metrics=plain(cfg.metrics),
-            places={slot: OmegaConf.to_container(cfg[slot], resolve=True) for slot in ("concepts", "photos", "editor")},
+            places={slot: OmegaConf.to_container(cfg[slot], resolve=True) for slot in PLACES},
             models=dict(pair for slot in ("text_encoder", "metrics") for pair in _local_models(cfg[slot])),
         )
 

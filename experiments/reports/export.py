@@ -1,6 +1,8 @@
 """The weight generator of a comparison as a folder that `WeightGenerator.load` needs nothing else for, and its card."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 
@@ -51,17 +53,35 @@ LIMITS = """\
 - It was trained at {size} px: in a larger picture, strokes, dots and tiles stay as small as they are there.
 - It changes how a photo is drawn and coloured, not what is in it.
 """
+UNSCORED = "Nobody has measured how good it is: `make evaluate` compares it with its rivals and writes the table here."
 WIDTH = 118
 
 
 def export_generator(pipeline: Pipeline, comparison: Comparison, folder: Path) -> None:
     """`WeightGenerator.load(folder)` needs nothing else. With the refiner where a method of the comparison has one."""
+    guided = any("guide" in pipeline.init_class(method).needs for method in pipeline.methods)
+    generator = weight_generator(pipeline, guided)
+    told = card(comparison, generator.known.prompts, pipeline.options("photos.size"))
+    with replacing_folder(folder) as aside:
+        replace(generator, card=told).save(aside)
+
+
+def export_unscored(pipeline: Pipeline, folder: Path) -> None:
+    """The same before any comparison: its card has no figures."""
+    generator = weight_generator(pipeline)
+    parts = [HEAD.format(recipe=pipeline.cfg.recipe, example=generator.known.prompts[0]), UNSCORED]
+    with replacing_folder(folder) as aside:
+        replace(generator, card="\n\n".join(part.rstrip() for part in parts) + "\n").save(aside)
+
+
+def weight_generator(pipeline: Pipeline, guided: bool = False) -> WeightGenerator:
+    """That of finished artifacts. guided: with its refiner."""
     options, network = pipeline.options, pipeline.artifact(pipeline.generator)
-    base, size = pipeline.artifact(pipeline.base_spec), options("photos.size")
+    base = pipeline.artifact(pipeline.base_spec)
     parts = Inputs([network, pipeline.artifact(pipeline.blocks)])
     encoder, steps = options("text_encoder"), options("sampler.steps")
     description = {
-        "translator": read_json(base.folder / "generator.json") | {"period": size},
+        "translator": {"period": options("photos.size")} | read_json(base.folder / "generator.json"),
         "denoiser": read_json(network.folder / "denoiser.json"),
         "text_encoder": encoder,
         "lora": options("lora"),
@@ -69,20 +89,17 @@ def export_generator(pipeline: Pipeline, comparison: Comparison, folder: Path) -
         "steps": steps,
     }
     net, refiner = load_base(base), None
-    net.period = size
-    if any("guide" in pipeline.init_class(method).needs for method in pipeline.methods):
+    net.period = description["translator"]["period"]
+    if guided:
         guide = pipeline.artifact(pipeline.guide).folder
         description["refiner"] = read_json(guide / "refiner.json")
         refiner = load_net(REFINERS, guide, "refiner")
     texts, prompts = text_encoder(encoder), [concept.prompt for concept in pipeline.zoo]
     known = Known(prompts, texts.encode(prompts).pooled)
-    told = card(comparison, prompts, size)
-    generator = WeightGenerator(net, block_generator(parts, steps), texts, description, known, refiner, told)
-    with replacing_folder(folder) as aside:
-        generator.save(aside)
+    return WeightGenerator(net, block_generator(parts, steps), texts, description, known, refiner)
 
 
-def card(comparison: Comparison, prompts: list[str], size: int) -> str:
+def card(comparison: Comparison, prompts: Sequence[str], size: int) -> str:
     """The model card: use, figures, what they rest on, limits, licence."""
     parts = [HEAD.format(recipe=comparison.recipe, example=prompts[0]), "## How good it is"]
     for base, split in comparison.groups:

@@ -28,7 +28,7 @@ SHOWN_CONCEPTS = 8
 PARTS = {  # of what ours spends once -> its stages
     "pairs": ("pairs",),
     "base": ("base",),
-    "zoo": ("lora", "blocks"),
+    "zoo": ("lora", "adapter", "blocks"),
     "denoiser": ("denoiser", "function"),
     "guide": ("guide",),
 }

@@ -79,8 +79,10 @@ def _zoo(pipeline: Pipeline) -> list[Spec]:
 
 
 def _part(spec: Spec, zoo: set[Spec]) -> str:
+    if spec in zoo:
+        return "zoo"
     if spec.stage == "lora":
-        return "zoo" if spec in zoo else "other LoRAs"
+        return "other LoRAs"
     return spec.label if spec.stage == "base" else spec.stage
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from experiments.pipeline.options import Options
 from experiments.pipeline.runtime import Runtime
 from experiments.pipeline.stage import Inputs, Stage
-from experiments.stages import photos
+from experiments.stages import adapter, photos
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
@@ -35,6 +35,8 @@ def described(concepts: Sequence[Concept]) -> list[dict[str, Any]]:
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """generator and discriminator (.json, .safetensors), concepts.json: which train concepts it saw."""
+    if config["sees"] == adapter.GIVEN:
+        return adapter.build_base(folder, runtime)
     from functools import partial
 
     from experiments.training.fit import fit, log_images, log_scores, require_finite, tracked

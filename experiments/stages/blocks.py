@@ -30,7 +30,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     from weightgen.weights.normalizer import Normalizer
     from weightgen.weights.zoo import Zoo, ZooEntry
 
-    trained = list(zip(config["concepts"], inputs.all("lora"), strict=True))
+    trained = list(zip(config["concepts"], inputs.all("lora", "adapter"), strict=True))
     kept = [(concept, lora) for concept, lora in trained if usable(lora.metrics)]
     excluded = [concept["name"] for concept, lora in trained if not usable(lora.metrics)]
     if len(kept) < 2:
@@ -50,7 +50,7 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
             steps=lora.config["steps"],
             base=inputs.one("base").reference["key"],
             layout=layout.hash(),
-            metrics={name: lora.metrics[name] for name in ("l1", "l1_zero")},
+            metrics={name: lora.metrics[name] for name in ("l1", "l1_zero") if name in lora.metrics},
         )
         for concept, lora in kept
     ]

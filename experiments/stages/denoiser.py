@@ -1,6 +1,5 @@
 """Stage 5: the weight generator's denoiser on the zoo's blocks. `make denoiser`."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,10 +151,10 @@ def score_own(
     text: "TextFeatures",
     zoo: "Zoo",
     loggers: Sequence["Logger"],
-) -> float:
+) -> float | None:
     """Images and scores of generated translators for a few TRAIN concepts: whether the denoiser learned its own zoo.
 
-    text: as `zoo_rows` counts its rows. -> their mean L1 in [0, 1] on validation photos.
+    text: as `zoo_rows` counts its rows. -> their mean L1 in [0, 1] on validation photos; None where none of them has pairs.
     """
     from functools import partial
 
@@ -170,8 +169,8 @@ def score_own(
     by_prompt = {pairs.config["prompt"]: pairs for pairs in inputs.all("pairs")}
     rows = zip(zoo.entries, zoo_rows(config, zoo), strict=True)
     shown = [(entry, row[0]) for entry, row in rows if entry.prompt in by_prompt][:SHOWN]
-    if not shown:  # the LoRAs of all of them diverged
-        return math.nan
+    if not shown:  # none has pairs, or the LoRAs of all diverged
+        return None
     text = text.select([row for _, row in shown])
     model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
     states = generate.layout.from_blocks(generate(text, stream(0, "denoiser/shown")))

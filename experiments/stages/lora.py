@@ -117,8 +117,11 @@ def summarise(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """
     said = {"diverged": "excluded as diverged", "unchanged": "excluded as unchanged by their training"}
     lost = {why: [name for name, row in metrics.items() if row.get(why)] for why in said}
-    better = sum(row["l1"] < row["l1_zero"] for row in metrics.values() if usable(row))
     excluded = "".join(f"; {said[why]}: {', '.join(names)}" for why, names in lost.items() if names)
+    scored = [row for row in metrics.values() if usable(row) and "l1" in row]
+    if not scored:
+        return f"{len(metrics)} LoRAs, not scored here{excluded}"
+    better = sum(row["l1"] < row["l1_zero"] for row in scored)
     return f"{better} of {len(metrics)} LoRAs beat the base at zero LoRA on validation L1{excluded}"
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from weightgen.errors import DataError, WeightgenError
 from weightgen.extras import optional
 from weightgen.files import replacing_folder, save_tensors, write_json, write_text
-from weightgen.generation.translator import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PROMPT, Translator
+from weightgen.generation.translator import PROMPT, Translator
 from weightgen.rng import stream
+from weightgen.translation.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from weightgen.translation.lora import ADAPTER, adapter_factors, lora_modules
 from weightgen.translation.pictures import to_bytes, to_signed
 

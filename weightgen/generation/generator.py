@@ -11,26 +11,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from weightgen.choices import make
 from weightgen.diffusion import DENOISERS
 from weightgen.diffusion.sampler import Sampler, make_scheduler
 from weightgen.errors import DataError, MissingArtifact, MissingModel, WeightgenError
-from weightgen.files import read_json, save_tensors, write_json, write_text
+from weightgen.files import load_tensors, read_json, save_tensors, write_json, write_text
 from weightgen.generation import REFINERS
 from weightgen.generation.block_generator import BlockGenerator
 from weightgen.generation.guided import Guide, GuidedRefiner
 from weightgen.generation.known import Known
 from weightgen.generation.pairs_loss import Evidence
 from weightgen.generation.pictures.examples import examples
-from weightgen.generation.saved import finite_tensors, load_net, loading, weights_hash
-from weightgen.generation.translator import ADAPTER_WEIGHTS, PROMPT, Translator
+from weightgen.generation.saved import load_net, loading, weights_hash
+from weightgen.generation.translator import PROMPT, Translator
 from weightgen.rng import stream
 from weightgen.text import TEXT_ENCODERS
 from weightgen.text.encoders import TextEncoder, TextFeatures
-from weightgen.translation.lora import LoraSpec, adapter_factors, inject_lora, load_lora_state
+from weightgen.translation.adapter import ADAPTER_CONFIG, load_adapter, read_adapter
+from weightgen.translation.lora import LoraSpec, inject_lora, load_lora_state
 from weightgen.translation.nets import TRANSLATORS
 from weightgen.translation.stacked_lora import StackedLora
 from weightgen.weights.blocks import BlockLayout
@@ -95,28 +95,18 @@ class WeightGenerator:
         Raises MissingArtifact where there is none, WeightgenError where it is of another base or another LoRA.
         """
         folder = Path(folder)
-        file = folder / ADAPTER_WEIGHTS
-        if not file.exists():
-            raise MissingArtifact(f"{folder} holds no {ADAPTER_WEIGHTS}: run `weightgen export --format peft`")
-        with loading(folder, ADAPTER_WEIGHTS, "adapter"):
-            with safe_open(file, "pt") as held:
-                told = held.metadata() or {}
-            if told.get("base") != self.base_hash:
+        with loading(folder, ADAPTER_CONFIG, "adapter"):
+            adapter = read_adapter(folder)
+            if adapter.base != self.base_hash:
                 raise WeightgenError(
-                    f"this LoRA is of the base {str(told.get('base'))[:16]}, not of {self.base_hash[:16]}: load the "
+                    f"this LoRA is of the base {adapter.base[:16] or 'unknown'}, not of {self.base_hash[:16]}: load the "
                     "weight generator that made it"
                 )
-            model, given = inject_lora(self.base, self.lora), finite_tensors(file)
-            factors = adapter_factors(model)
-            if {name: weight.shape for name, weight in factors.items()} != {n: w.shape for n, w in given.items()}:
-                raise WeightgenError("its factors are not those of this weight generator's LoRA")
-            with torch.no_grad():
-                for name, weight in factors.items():
-                    weight.copy_(given[name])
-            prompt = finite_tensors(folder / PROMPT)
+            model = load_adapter(inject_lora(self.base, self.lora), adapter)
+            prompt = load_tensors(folder / PROMPT)
         tokens, mask = prompt["tokens"], prompt["text_mask"]
         text = TextFeatures(tokens, mask, (tokens.sum(1) / mask.sum(1, keepdim=True)))
-        return Translator(model.eval(), text, self.description["translator"], told.get("prompt", ""), self.base_hash)
+        return Translator(model.eval(), text, self.description["translator"], adapter.prompt, self.base_hash)
 
     @property
     def side(self) -> int:
@@ -243,11 +233,11 @@ class WeightGenerator:
         refiner = None
         if "refiner" in content:
             refiner = load_net(REFINERS, content["refiner"], folder / "refiner.safetensors").eval()
-        normalizer = Normalizer(**finite_tensors(folder / "normalizer.safetensors"))
+        normalizer = Normalizer(**load_tensors(folder / "normalizer.safetensors"))
         sampler = Sampler(make_scheduler(content["prediction"]), steps=content["steps"])
         blocks = BlockGenerator(denoiser.eval(), sampler, layout, normalizer)
         encoder = make(TEXT_ENCODERS, content["text_encoder"])
-        pooled = finite_tensors(folder / "known.safetensors")["pooled"]
+        pooled = load_tensors(folder / "known.safetensors")["pooled"]
         if len(pooled) != len(known):
             raise WeightgenError(f"it knows {len(known)} prompts and has features of {len(pooled)}")
         card = (folder / CARD).read_text() if (folder / CARD).exists() else ""

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from weightgen.choices import Choices, make
 from weightgen.errors import WeightgenError
+from weightgen.files import load_tensors, read_json
+from weightgen.translation.nets import TRANSLATORS
 
 LARGEST = 2**16  # of any size that a net's description names
 
@@ -34,17 +35,21 @@ def load_net(table: Choices, options: Mapping[str, Any], file: Path) -> nn.Modul
             shapes = f"shape {there.get(name)} and should have {wanted.get(name)}"
             raise WeightgenError(f"{file.name} is not of this {table.slot}: {name} has {shapes}")
     net = make(table, options)
-    net.load_state_dict(finite_tensors(file))
+    net.load_state_dict(load_tensors(file))
     return net
 
 
-def finite_tensors(file: Path) -> dict[str, Tensor]:
-    """A safetensors file, floats as float32. Raises WeightgenError if a value is not a number."""
-    tensors = load_file(file)
-    for name, weight in tensors.items():
-        if not bool(weight.isfinite().all()):
-            raise WeightgenError(f"{file.name}: {name} holds values that are not finite; get the folder anew")
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+def load_base_of(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The base translator of a saved weight generator, or of a `base` artifact, and its description.
+
+    Raises WeightgenError where the folder holds neither.
+    """
+    content = read_json(folder / "generator.json", "give the folder of a weight generator or of a base artifact")
+    with loading(folder, "generator.json", "base translator"):
+        saved = "translator" in content
+        description = content["translator"] if saved else content
+        file = folder / ("base.safetensors" if saved else "generator.safetensors")
+        return load_net(TRANSLATORS, description, file), dict(description)
 
 
 @contextmanager

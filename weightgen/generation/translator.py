@@ -11,16 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from weightgen.errors import MissingArtifact
-from weightgen.files import read_json, replacing_folder, save_tensors, write_json
+from weightgen.files import load_tensors, read_json, replacing_folder, save_tensors, write_json
 from weightgen.generation.pictures.any_size import translate_any_size
 from weightgen.generation.pictures.images import accepted, each_accepted
-from weightgen.generation.saved import finite_tensors, load_net, loading
+from weightgen.generation.saved import load_net, loading
 from weightgen.text.encoders import TextFeatures
 from weightgen.translation.lora import merge_lora
 from weightgen.translation.nets import TRANSLATORS
 
 FILE = "translator.json"
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft names them
 PROMPT = "prompt.safetensors"  # tokens and text_mask, beside an adapter
 REMEDY = "make it again with `weightgen generate`"
 
@@ -92,5 +91,5 @@ class Translator:
         content = read_json(folder / FILE, REMEDY)
         with loading(folder, FILE, "translator"):
             model = load_net(TRANSLATORS, content["translator"], folder / "weights.safetensors")
-            text = TextFeatures(**finite_tensors(folder / "text.safetensors"))
+            text = TextFeatures(**load_tensors(folder / "text.safetensors"))
             return cls(model.eval(), text, content["translator"], str(content["prompt"]), str(content["base"]))

@@ -24,7 +24,7 @@ def test_a_lora_is_better_diverged_or_unchanged() -> None:
 
 @pytest.mark.parametrize(("rate", "metric"), [("1e-30", "unchanged"), ("1e30", "diverged")])
 def test_a_zoo_without_usable_loras_says_why(tmp_path, rate: str, metric: str) -> None:
-    overrides = ["experiment=smoke", "logger=csv", "strategy.workers=1", f"paths.artifacts={tmp_path}", "zoo=2"]
+    overrides = ["experiment=smoke", "logger=csv", "strategy.workers=1", f"paths.artifacts={tmp_path}", "zoo.size=2"]
     p = Pipeline(composed(*overrides, f"budget.lora.optimizer.lr={rate}"))
     with pytest.raises(
         WeightgenError, match=r"2 of 2 LoRAs of the zoo diverged .* or were not changed .*: 2 are needed"

@@ -131,7 +131,7 @@ def job(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(WeightgenError("zoo=99: choose 2 to 6"), "zoo=99: choose 2 to 6"), (KeyError("k"), "KeyError: 'k'")],
+    [(WeightgenError("zoo.size=99: choose 2 to 6"), "zoo.size=99: choose 2 to 6"), (KeyError("k"), "KeyError: 'k'")],
 )
 def test_a_job_that_fails_says_why_and_lets_the_others_go_on(job: Path, error: Exception, said: str) -> None:
     def stage(cfg):

@@ -79,12 +79,12 @@ def test_a_lora_of_its_own_seed_wants_both_factors() -> None:
 
 
 def test_a_zoo_is_the_first_train_concepts_and_leaves_base_and_loras_alone() -> None:
-    whole, part = (Pipeline(composed("experiment=smoke", f"zoo={size}")) for size in ("null", 3))
+    whole, part = (Pipeline(composed("experiment=smoke", f"zoo.size={size}")) for size in ("null", 3))
     assert part.blocks.inputs == whole.blocks.inputs[:4]  # the base, and three LoRAs
     assert part.base_spec == whole.base_spec
     for size in (1, 7):
         with pytest.raises(WeightgenError, match="2 to 6"):
-            _ = Pipeline(composed("experiment=smoke", f"zoo={size}")).blocks
+            _ = Pipeline(composed("experiment=smoke", f"zoo.size={size}")).blocks
 
 
 def test_shuffled_prompts_are_nobodys_own_and_no_rival() -> None:
@@ -279,11 +279,11 @@ def test_what_cannot_be_had_is_noted_and_nothing_at_all_fails(smoke, tmp_path: P
         "splits=[unseen_factor]",
         "strategy.workers=1",
     ]
-    smoke("study", *options, "zoo=40,null")
+    smoke("study", *options, "zoo.size=40,null")
     text = (tmp_path / "smoke" / "studies" / "concepts" / "README.md").read_text()
     assert "1 of 2 (40 could not be had)" in text
-    assert "`zoo=40` could not be had: zoo=40: choose 2 to 6" in text
-    failed = smoke("study", *options, "zoo=40", check=False)
+    assert "`zoo.size=40` could not be had: zoo.size=40: choose 2 to 6" in text
+    failed = smoke("study", *options, "zoo.size=40", check=False)
     assert failed.returncode == 1
     assert "no value of zoo could be run" in failed.stderr
 

@@ -31,9 +31,9 @@ class FileConcepts:
 
     def load(self) -> list[Concept]:
         """-> concepts in the file's order. DataError: names the file and the line."""
-        read = {".jsonl": _json_lines, ".csv": _csv_rows}.get(self.path.suffix.lower(), _lines)
+        read = {".jsonl": json_lines, ".csv": _csv_rows}.get(self.path.suffix.lower(), _lines)
         items: dict[str, Item] = {}
-        for line, item in read(self.path, self._text()):
+        for line, item in read(self.path, text_of(self.path, "concepts.path")):
             where = f"in line {line} of {self.path}"
             if unknown := set(item) - set(FIELDS):
                 named = ", ".join(sorted(map(str, unknown)))
@@ -52,12 +52,14 @@ class FileConcepts:
             (where, {key: value for key, value in item.items() if key != "category"}) for where, item in items.items()
         )
 
-    def _text(self) -> str:
-        try:
-            return self.path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text, {error.reason}"
-            raise DataError(f"concepts.path: {self.path} cannot be read ({reason}); give a UTF-8 text file") from error
+
+def text_of(path: Path, option: str) -> str:
+    """The content of a text file. DataError: names the option that gave it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text, {error.reason}"
+        raise DataError(f"{option}: {path} cannot be read ({reason}); give a UTF-8 text file") from error
 
 
 def _lines(path: Path, text: str) -> list[tuple[int, Item]]:
@@ -65,7 +67,8 @@ def _lines(path: Path, text: str) -> list[tuple[int, Item]]:
     return [(n, {"prompt": line.strip()}) for n, line in lines if line.strip()]
 
 
-def _json_lines(path: Path, text: str) -> list[tuple[int, Item]]:
+def json_lines(path: Path, text: str) -> list[tuple[int, Item]]:
+    """(line, object) of each line that is not blank; a bare string is its prompt. DataError: names file and line."""
     items = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
