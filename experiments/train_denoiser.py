@@ -17,14 +17,13 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> None:
     pipeline = Pipeline(cfg)
     pipeline.ensure_all([pipeline.generator])
-    log.info("%s", ended(pipeline.store, pipeline.generator))
-    folder = Path(cfg.paths.reports) / cfg.recipe / "generator"
-    there, made = (place / "denoiser.safetensors" for place in (folder, pipeline.store.path(pipeline.generator)))
-    if not there.exists() or file_hash(there) != file_hash(made):  # else a comparison's card, with figures, stays
+    folder, built = Path(cfg.paths.reports) / cfg.recipe / "generator", pipeline.store.path(pipeline.generator)
+    there, made = (place / "denoiser.safetensors" for place in (folder, built))
+    if not there.exists() or file_hash(there) != file_hash(made):  # a comparison's stays, with its figures
         from experiments.reports.export import export_unscored
 
         export_unscored(pipeline, folder)
-    log.info("the weight generator, for `weightgen --generator`: %s", folder)
+    log.info("%s; the weight generator: %s", ended(pipeline.store, pipeline.generator), folder)
 
 
 if __name__ == "__main__":

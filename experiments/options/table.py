@@ -68,6 +68,7 @@ STRATEGY = {
     "threads": whole(1, 1024),
     "clock": choice("wall", "cpu"),
     "fleet": COUNT,
+    "graphs": FLAG,
     "channels_last": FLAG,
 }
 BENCH = {
@@ -123,7 +124,7 @@ def table() -> dict[str, Rule]:
         "concepts": CONCEPTS,
         "photos": PHOTOS,
         "subset": SUBSET,
-        "zoo": {"size": optional(whole(2)), "file": FILE, "pairs": FLAG},
+        "zoo": {"size": optional(whole(2)), "file": TEXT, "pairs": FLAG},
         "editor": EDITOR,
         "text_encoder": TEXT_ENCODER,
         "translator": TRANSLATOR,

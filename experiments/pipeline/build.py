@@ -14,6 +14,7 @@ from experiments.pipeline.graph import STAGES, StageGraph
 from experiments.pipeline.plan import Planned, missing, plan
 from experiments.pipeline.progress import reported
 from experiments.pipeline.runtime import Runtime
+from experiments.pipeline.shards import kind, trains
 from experiments.pipeline.stage import Artifact, Inputs, artifact
 from experiments.stages.pairs import release_editor
 from experiments.sweeps.jobs import deaf_children, end_with, promise
@@ -76,11 +77,11 @@ class Pipeline(StageGraph):
 
     def ensure_part(self, part: Sequence[Spec], row: int = 0) -> None:
         """Build one of the parts of a stage's missing specs that `parts` makes. row: of its progress bar."""
-        if not self._in_fleets(part[0].stage):
+        if not self._in_fleets(part[0]):
             for spec in part:
                 self.ensure(spec)
             return
-        from experiments.pipeline.lora_lanes import train_together
+        from experiments.pipeline.fleet import train_together
 
         for spec in part:
             self._ensure_inputs(spec)
@@ -88,14 +89,15 @@ class Pipeline(StageGraph):
         train_together(self.store, part, self.runtime, row)
 
     def parts(self, level: Sequence[Spec]) -> list[list[Spec]]:
-        """What a process builds before it takes more: a spec, or where several train at once, a share of all."""
-        if not level or not self._in_fleets(level[0].stage):
-            return [[spec] for spec in level]
-        return [list(level[i :: self.workers]) for i in range(min(self.workers, len(level)))]
+        """What a process builds before it takes more: a spec, or where several train at once, a share of all of a kind."""
+        together = [spec for spec in level if self._in_fleets(spec)]
+        kinds = [[spec for spec in together if kind(spec) == one] for one in dict.fromkeys(map(kind, together))]
+        shares = [of[i :: self.workers] for of in kinds for i in range(min(self.workers, len(of)))]
+        return [*shares, *([spec] for spec in level if spec not in together)]
 
-    def _in_fleets(self, stage: str) -> bool:
-        """Whether one process trains several concepts of this stage at once."""
-        return stage == "lora" and self.cfg.fleet.size > 1
+    def _in_fleets(self, spec: Spec) -> bool:
+        """Whether one process trains several concepts at once of what this is."""
+        return self.cfg.fleet.size > 1 and trains(spec)
 
     def ensure_all(self, specs: Sequence[Spec]) -> None:
         """Build what is missing of `specs`, level by level, concepts in parallel processes (strategy.workers).

@@ -10,7 +10,6 @@ from experiments.pipeline.concept_lists import ConceptLists
 from experiments.pipeline.methods import all_methods, method_options
 from experiments.pipeline.stage import Stage
 from experiments.stages import (
-    adapter,
     base,
     blocks,
     concepts,
@@ -38,7 +37,7 @@ STAGES: dict[str, Stage] = {  # in an order in which they can be built
         text.STAGE,
         photos.SUBSET,
         base.STAGE,
-        adapter.STAGE,
+        lora.ADAPTER,
         lora.STAGE,
         blocks.STAGE,
         denoiser.STAGE,
@@ -92,7 +91,7 @@ class StageGraph(ConceptLists):
     def base_spec(self) -> Spec:
         """The base translator; its builder chooses representative concepts among the train concepts."""
         if self.manifest:
-            return adapter.base_spec(self.manifest, base.STAGE)
+            return base.given_spec(self.manifest)
         train = self.split("train")
         inputs = [self.concept_text(*train), *map(self.pairs, train), *self._shared, *self._subset]
         return base.spec(self.options, train, inputs)
@@ -102,7 +101,7 @@ class StageGraph(ConceptLists):
 
         def spec() -> Spec:
             if self.manifest and concept.split == "train":
-                return adapter.spec(self.options, self.manifest, concept, self.base_spec)
+                return lora.adapter_spec(self.options, self.manifest, concept, self.base_spec)
             inputs = [self.base_spec, self.concept_text(concept), self.pairs(concept), *self._shared]
             return lora.spec(self.options, concept, inputs)
 

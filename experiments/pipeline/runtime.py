@@ -54,6 +54,7 @@ class Runtime:
     workers: int
     threads: int
     fleet: int
+    graphs: bool
     channels_last: bool
     checkpoint_every: int
     logger: Logging
@@ -75,6 +76,7 @@ class Runtime:
             workers=strategy["workers"],
             threads=strategy["threads"],
             fleet=cfg.fleet.size,
+            graphs=strategy["graphs"],
             channels_last=strategy["channels_last"],
             checkpoint_every=cfg.budget.checkpoint_every,
             logger=Logging(**plain(cfg.logger)),
@@ -88,6 +90,11 @@ class Runtime:
     @property
     def gpu(self) -> bool:
         return self.trainer["accelerator"] == "gpu"
+
+    @property
+    def device(self) -> str:
+        """Where nets run that no trainer moves."""
+        return "cuda" if self.gpu else "cpu"
 
     def machine(self) -> dict[str, Any]:
         """What trains: the device as tables name it, its precision, and threads of a process."""

@@ -1,5 +1,6 @@
-"""Sharding: the share of a job among several that do one stage together."""
+"""How work is shared out: the share of a job among several that do one stage, and which trainings share a process."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from weightgen.artifacts import Spec
 from weightgen.errors import WeightgenError
 
 Item = TypeVar("Item")
@@ -48,3 +50,20 @@ def _swept(given: str) -> int:
             f"{given} of how many? Say fleet.shards=<how many>, or sweep them all: -m 'fleet.shard=range(0,<how many>)'"
         )
     return len(values)
+
+
+def trains(spec: Spec) -> bool:
+    """Whether a fleet can train it: it has steps, and no dropout, which a captured step would not draw anew."""
+    if spec.stage not in ("lora", "finetune"):
+        return False
+    return steps_of(spec) > 0 and not spec.config.get("scratch", {}).get("dropout", 0)
+
+
+def kind(spec: Spec) -> str:
+    """What the trainings of a fleet have in common, so that their steps cost the same: each is charged for its steps."""
+    net = spec.config.get("scratch", spec.config.get("lora"))
+    return json.dumps([spec.stage, net, spec.config["budget"].get("trainable")], sort_keys=True)
+
+
+def steps_of(spec: Spec) -> int:
+    return spec.config["steps"] if "steps" in spec.config else spec.config["budget"]["steps"]

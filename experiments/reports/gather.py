@@ -214,4 +214,5 @@ def notes(pipelines: Sequence[Pipeline]) -> list[str]:
         names = json.loads((pipeline.store.require(pipeline.photos) / "names.json").read_text())
         lines += [names["attribution"]] if names["attribution"] else []
     clock = cfg.budget.finetune.clock
-    return [*lines, f"`train_seconds` runs on the {clock} clock, {cfg.strategy.threads} thread(s) a process."]
+    shared = f"; up to {cfg.fleet.size} runs shared a process, each charged for its steps" if cfg.fleet.size > 1 else ""
+    return [*lines, f"`train_seconds` runs on the {clock} clock, {cfg.strategy.threads} thread(s) a process{shared}."]

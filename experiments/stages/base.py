@@ -7,10 +7,13 @@ from typing import Any
 from experiments.pipeline.options import Options
 from experiments.pipeline.runtime import Runtime
 from experiments.pipeline.stage import Inputs, Stage
-from experiments.stages import adapter, photos
+from experiments.stages import lora, photos
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
+from weightgen.data.concepts.manifest import Manifest
+from weightgen.files import content_hash
 
+GIVEN = "manifest"  # what a base that nobody trained here "sees"
 SHOWN = 4  # concepts whose images are logged and scored
 
 
@@ -35,8 +38,8 @@ def described(concepts: Sequence[Concept]) -> list[dict[str, Any]]:
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """generator and discriminator (.json, .safetensors), concepts.json: which train concepts it saw."""
-    if config["sees"] == adapter.GIVEN:
-        return adapter.build_base(folder, runtime)
+    if config["sees"] == GIVEN:
+        return _given(folder, runtime)
     from functools import partial
 
     from experiments.training.fit import fit, log_images, log_scores, require_finite, tracked
@@ -77,12 +80,12 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     with tracked(runtime, folder, tags=names[:8]) as loggers:
         seconds = fit(runtime, module, batches, folder, loggers, label=f"base ({len(pairs)} concepts)", parallel="base")
         require_finite(module, "budget.base")
-        metrics, scores = image_metrics(runtime.metrics), []
+        metrics, scores = image_metrics(runtime.metrics, runtime.device), []
         for i, concept in enumerate(pairs[:SHOWN]):
             prompt = text.select([rows[chosen[i]][0]])
             images, target = (side["validation"] for side in pair_tensors(concept, shared))
             outputs = spread(partial(module.translate, tokens=prompt.tokens, text_mask=prompt.mask), images)
-            scores.append(metrics(outputs, reference(runtime.metrics, concept, "validation")))
+            scores.append(metrics(outputs, reference(runtime.metrics, concept, "validation", runtime.device)))
             panels = {f"{names[i]}/target": target[:8], f"{names[i]}/output": outputs[:8]}
             log_images(loggers, budget["steps"], panels)
         means = {name: mean((score[name] for score in scores), name) for name in scores[0]}
@@ -98,3 +101,21 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
 
 
 STAGE = Stage("base", 1, "base", build, shared=True)
+
+
+def given_spec(manifest: Manifest) -> Spec:
+    """The base of LoRAs that exist, where zoo=manifest says which."""
+    config = {"sees": GIVEN, "base_sha256": content_hash(manifest.base)}
+    return STAGE.spec(config, [], f"base {GIVEN}")
+
+
+def _given(folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """generator (.json, .safetensors) as the manifest's base has it."""
+    from experiments.training.payloads import save_net
+    from weightgen.files import write_json
+    from weightgen.generation.saved import load_base_of
+
+    net, description = load_base_of(lora.read_once(runtime.places["zoo"]["file"]).base)
+    save_net(folder, "generator", description, net.state_dict())
+    write_json(folder / "concepts.json", [])
+    return {"seconds": 0.0, "parameters": sum(p.numel() for p in net.parameters())}

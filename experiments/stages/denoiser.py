@@ -174,13 +174,13 @@ def score_own(
     text = text.select([row for _, row in shown])
     model = inject_lora(load_base(inputs.one("base")), LoraSpec(**config["lora"]))
     states = generate.layout.from_blocks(generate(text, stream(0, "denoiser/shown")))
-    metrics, scores, step = image_metrics(runtime.metrics), [], config["budget"]["steps"]
+    metrics, scores, step = image_metrics(runtime.metrics, runtime.device), [], config["budget"]["steps"]
     for i, (entry, _) in enumerate(shown):
         load_lora_state(model, {name: weights[i] for name, weights in states.items()})
         pairs, prompt = by_prompt[entry.prompt], text.select([i])
         photos, targets = (side["validation"] for side in pair_tensors(pairs, inputs.maybe("photos")))
         outputs = spread(partial(translate, model, tokens=prompt.tokens, text_mask=prompt.mask), photos)
-        scores.append(metrics(outputs, reference(runtime.metrics, pairs, "validation")))
+        scores.append(metrics(outputs, reference(runtime.metrics, pairs, "validation", runtime.device)))
         panels = {f"{entry.concept}/target": targets[:8], f"{entry.concept}/output": outputs[:8]}
         log_images(loggers, step, panels)
     l1 = sum(score["l1"] for score in scores) / len(scores)

@@ -13,7 +13,11 @@ from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pytorch_lightning.loggers import Logger
+    from torch import Tensor, nn
+
+    from experiments.training.lanes import Training
+    from weightgen.evaluation.callback import Report
 
 SAMPLES = 4  # scored images kept for the grid, those with the most detail
 SCHEDULES = ("scratch", "lora", "own")
@@ -48,11 +52,21 @@ def spec(
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """rows.json (one per evaluation point), samples.safetensors (outputs at the first and last of the photos `rows`),
     the trained weights unless one is not finite."""
-    import torch
-    from torch import Tensor
+    from experiments.training.fit import fit, tracked
 
-    from experiments.training.fit import fit, log_images, log_scores, tracked
+    with tracked(runtime, folder) as loggers:
+        trained = training(config, inputs, runtime)
+        trained.evaluation.report = reporter(config, inputs, runtime, loggers)
+        seconds = fit(runtime, trained.module, trained.batches, folder, loggers, [trained.evaluation], bar=False)
+        return publish(config, inputs, folder, runtime, loggers, trained, seconds)
+
+
+def training(config: Mapping[str, Any], inputs: Inputs, runtime: Runtime) -> "Training":
+    """One run: what it trains, on what, and where it is measured; experiments.pipeline.fleet trains many at once."""
+    import torch
+
     from experiments.training.gan import gan_options
+    from experiments.training.lanes import Training
     from experiments.training.payloads import (
         image_metrics,
         optimizer,
@@ -62,22 +76,19 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         training_pairs,
     )
     from weightgen.batches import PairBatches, Pairs, Texts
-    from weightgen.data.photos.crops import detail
     from weightgen.errors import NotFinite
     from weightgen.evaluation.callback import EvaluationCallback
     from weightgen.evaluation.metrics import collapsed
-    from weightgen.files import save_tensors, write_json
-    from weightgen.translation.lora import lora_state
     from weightgen.translation.training import FineTuneModule
 
-    budget, seed, scored = config["budget"], config["seed"], config["scored"]
+    budget, seed = config["budget"], config["seed"]
     text, pairs, shared = read_text(inputs.one("text")), inputs.one("pairs"), inputs.maybe("photos")
-    images, targets = pair_tensors(pairs, shared)
     rows = photos.chosen_rows(inputs)
     if "pairs" in config:
         sources, edited = training_pairs(pairs, shared, rows, seed, config["pairs"])
     else:
-        sources, edited = (side["train"] if rows is None else side["train"][rows] for side in (images, targets))
+        sides = (side["train"] for side in pair_tensors(pairs, shared))
+        sources, edited = (side if rows is None else side[rows] for side in sides)
     texts = Texts(text.tokens, text.mask, [[0]])
     batches = PairBatches(Pairs(sources, [edited]), texts, budget["batch_size"], seed=seed, steps=budget["steps"])
     model, seconds = initial_model(config, inputs)
@@ -91,35 +102,76 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         clock=budget["clock"],
     )
     features = runtime.local(config["metrics"])
-    metrics, target = image_metrics(features), reference(features, pairs, scored)
-    shown = torch.tensor(shown_rows(detail(images[scored]).tolist(), photo_names(pairs, shared, scored)))
+    metrics = image_metrics(features, runtime.device)
+    target = reference(features, pairs, config["scored"], runtime.device)
+    scored, _, shown = scored_photos(config, inputs)
 
-    def measure(module: FineTuneModule) -> tuple[dict[str, float], Tensor]:
+    def measure(module: FineTuneModule) -> "tuple[dict[str, float], Tensor]":
         try:
-            outputs = module.translate(images[scored], text.tokens, text.mask)
+            outputs = module.translate(scored, text.tokens, text.mask)
         except NotFinite:  # scored as the black that it is, and said to be collapsed
-            outputs = torch.zeros_like(images[scored])
+            outputs = torch.zeros_like(scored)
         return metrics(outputs, target) | {"collapsed": float(collapsed(outputs))}, outputs[shown]
 
-    with tracked(runtime, folder) as loggers:
+    return Training(module, batches, EvaluationCallback(measured_at(budget["steps"], budget["points"]), measure))
 
-        def report(step: int, row: dict[str, float], outputs: Tensor) -> None:
-            log_scores(loggers, step, {k: v for k, v in row.items() if k != "step"}, metrics.features.name)
-            if step in (0, budget["steps"]):
-                pairs_shown = {"source": images[scored][shown], "target": targets[scored][shown]}
-                log_images(loggers, step, pairs_shown | {"output": outputs})
 
-        evaluation = EvaluationCallback(measured_at(budget["steps"], budget["points"]), measure, report)
-        fit(runtime, module, batches, folder, loggers, [evaluation], bar=False)
+def publish(
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    folder: Path,
+    runtime: Runtime,
+    loggers: "Sequence[Logger]",
+    trained: "Training",
+    seconds: float,
+) -> dict[str, Any]:
+    """Save what `build` promises, and log the measurements that nobody reported; -> metrics.json's content."""
+    from weightgen.files import save_tensors, write_json
+    from weightgen.translation.lora import lora_state
+
+    budget, evaluation, generator = config["budget"], trained.evaluation, trained.module.generator
+    if evaluation.report is None:
+        report = reporter(config, inputs, runtime, loggers)
+        for row in evaluation.rows:
+            report(row["step"], row, evaluation.samples[row["step"]])
     write_json(folder / "rows.json", evaluation.rows)
     samples = {"start": evaluation.samples[0], "end": evaluation.samples[budget["steps"]]}
     kept = {name: outputs.clone() for name, outputs in samples.items()}
+    _, _, shown = scored_photos(config, inputs)
     save_tensors(folder / "samples.safetensors", kept | {"rows": shown})
     lora = "lora" in config and budget["trainable"] == "lora"
-    state = lora_state(module.generator) if lora else module.generator.state_dict()
+    state = lora_state(generator) if lora else generator.state_dict()
     if all(bool(weight.isfinite().all()) for weight in state.values()):
         save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
     return evaluation.rows[-1]
+
+
+def scored_photos(config: Mapping[str, Any], inputs: Inputs) -> "tuple[Tensor, Tensor, Tensor]":
+    """The photos that a run is scored on and their targets, uint8 (N, 3, S, S), and the rows of those that are shown."""
+    import torch
+
+    from experiments.training.payloads import pair_tensors
+    from weightgen.data.photos.crops import detail
+
+    pairs, shared, part = inputs.one("pairs"), inputs.maybe("photos"), config["scored"]
+    images, targets = (side[part] for side in pair_tensors(pairs, shared))
+    return images, targets, torch.tensor(shown_rows(detail(images).tolist(), photo_names(pairs, shared, part)))
+
+
+def reporter(config: Mapping[str, Any], inputs: Inputs, runtime: Runtime, loggers: "Sequence[Logger]") -> "Report":
+    """What hears of each measurement: scores into the logs, pictures of the first and the last."""
+    from experiments.training.fit import log_images, log_scores
+    from experiments.training.payloads import image_metrics
+
+    images, targets, shown = scored_photos(config, inputs)
+    name = image_metrics(runtime.local(config["metrics"]), runtime.device).features.name
+
+    def report(step: int, row: "dict[str, float]", outputs: "Tensor") -> None:
+        log_scores(loggers, step, {k: v for k, v in row.items() if k != "step"}, name)
+        if step in (0, config["budget"]["steps"]):
+            log_images(loggers, step, {"source": images[shown], "target": targets[shown], "output": outputs})
+
+    return report
 
 
 STAGE = Stage("finetune", 1, "finetune", build, per_concept=True)

@@ -17,10 +17,13 @@ from experiments.pipeline.ranks import Environment, Followed, rank, world
 from experiments.pipeline.runtime import Runtime
 from experiments.training.checkpoints import AfterStep, Checkpoints, Seconds, resumable
 from experiments.training.csv_log import CsvLog
+from experiments.training.lanes import HALF, Training, fit_lane
 from experiments.training.wandb_run import SECONDS, start_run
 from weightgen.errors import NotFinite, WeightgenError
+from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.rng import reseed
 from weightgen.slices import Slices
+from weightgen.translation.training import TranslatorModule
 
 
 class LossLogger(AfterStep):
@@ -76,8 +79,14 @@ def fit(
     """Train to the end of `batches` (they know `steps` and `start`), resuming from a checkpoint here. -> the seconds that it
     took, those of attempts before a kill included, summed over processes.
 
-    parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several.
+    parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several. With
+    strategy.graphs a GAN's training is a lane, else a run of Lightning's.
     """
+    if runtime.graphs and world() == 1 and batches.steps and by_lane(runtime, module):
+        evaluation = next((callback for callback in callbacks if isinstance(callback, EvaluationCallback)), None)
+        with channels_last(module, runtime.channels_last):
+            checkpoint = folder / ".checkpoint" / "lane.safetensors"
+            return fit_lane(runtime, Training(module, batches, evaluation), checkpoint, loggers, label, bar)
     checkpoint = folder / ".checkpoint" / "last.ckpt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     resume = None
@@ -135,6 +144,11 @@ def shared(
         options |= {"strategy": instantiate(node), "devices": world(), "plugins": [Environment()]}
         options |= {"use_distributed_sampler": False}
     return options, slices
+
+
+def by_lane(runtime: Runtime, module: pl.LightningModule) -> bool:
+    """Whether this training has a form on static buffers: a GAN's, without dropout, in a precision that lanes have."""
+    return isinstance(module, TranslatorModule) and not drops(module) and runtime.trainer["precision"] in HALF
 
 
 def drops(module: nn.Module) -> bool:

@@ -135,23 +135,23 @@ def load_blocks(folder: Path) -> tuple[Zoo, BlockLayout, Normalizer]:
     return Zoo.load(folder), layout, Normalizer(**tensors(folder / "normalizer.safetensors"))
 
 
-def image_metrics(options: Mapping[str, Any]) -> ImageMetrics:
-    return _metrics(json.dumps(options))
+def image_metrics(options: Mapping[str, Any], device: str = "cpu") -> ImageMetrics:
+    return _metrics(json.dumps(options), device)
 
 
 @lru_cache(maxsize=2)
-def _metrics(options: str) -> ImageMetrics:
-    return ImageMetrics(make(FEATURES, json.loads(options)))
+def _metrics(options: str, device: str) -> ImageMetrics:
+    return ImageMetrics(make(FEATURES, json.loads(options)).to(device))
 
 
-def reference(options: Mapping[str, Any], pairs: Artifact, part: str) -> Reference:
+def reference(options: Mapping[str, Any], pairs: Artifact, part: str, device: str = "cpu") -> Reference:
     """A concept's targets of `part` as the metrics see them, computed once a process."""
-    return _reference(json.dumps(options), pairs.folder, part)
+    return _reference(json.dumps(options), pairs.folder, part, device)
 
 
 @lru_cache(maxsize=4)
-def _reference(options: str, folder: Path, part: str) -> Reference:
-    return _metrics(options).reference(tensors(folder / "targets.safetensors")[part])
+def _reference(options: str, folder: Path, part: str, device: str) -> Reference:
+    return _metrics(options, device).reference(tensors(folder / "targets.safetensors")[part])
 
 
 def optimizer(options: Mapping[str, Any]) -> Any:

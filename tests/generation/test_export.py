@@ -1,6 +1,8 @@
 """Exports are read back by programs that know nothing of weightgen's loading: peft, safetensors, onnxruntime."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -99,10 +101,12 @@ def test_an_adapter_loads_where_its_base_is_and_nowhere_else(exported, tmp_path)
         other.with_lora(place / "peft")
     with pytest.raises(MissingArtifact, match=r"holds no adapter_model\.safetensors"):
         GENERATOR.with_lora(tmp_path)
+    shutil.copy(place / "peft" / "adapter_config.json", tmp_path)
     factors = load_file(place / "peft" / "adapter_model.safetensors")
-    factors.pop(next(iter(factors)))
+    gone = next(iter(factors))
+    factors.pop(gone)
     save_file(factors, tmp_path / "adapter_model.safetensors", {"base": translator.base})
-    with pytest.raises(WeightgenError, match="not those of this weight generator's LoRA"):
+    with pytest.raises(WeightgenError, match=f"not those of this LoRA: {re.escape(gone)} is in one of them alone"):
         GENERATOR.with_lora(tmp_path)
 
 

@@ -8,13 +8,20 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from tests.translation.test_lora import IMAGES, PROMPT, base
 from weightgen.errors import MissingArtifact, WeightgenError
 from weightgen.translation.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter, read_adapter
 from weightgen.translation.lora import LoraSpec, adapter_factors, inject_lora
+from weightgen.translation.nets.e2gan import E2GANGenerator
 
 RANKS = {"down": 2, "up": 3}
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+PROMPT = torch.rand(2, 4, 6, generator=torch.Generator().manual_seed(1)), torch.ones(2, 4, dtype=torch.bool)
 SPEC = LoraSpec(RANKS, alpha=6.0, train="ab", seed=3)
+
+
+def base(width: int = 8) -> E2GANGenerator:
+    torch.manual_seed(0)
+    return E2GANGenerator(text_dim=6, width=width, resnet_blocks=1).eval()
 
 
 @pytest.fixture
@@ -81,19 +88,12 @@ def test_what_is_no_plain_lora_is_refused(folder, changes, told):
         read_adapter(folder)
 
 
-def test_nothing_that_a_config_names_is_imported(folder):
+def test_nothing_that_a_config_names_is_imported(folder, monkeypatch):
     (folder / "evil_module.py").write_text("raise SystemExit('imported')")
-    sys.path.insert(0, str(folder))
-    try:
-        write(
-            folder,
-            megatron_config={"a": 1},
-            megatron_core="evil_module",
-            auto_mapping={"parent_library": "evil_module"},
-        )
-        read_adapter(folder)
-    finally:
-        sys.path.remove(str(folder))
+    monkeypatch.syspath_prepend(folder)
+    named = {"megatron_config": {"a": 1}, "megatron_core": "evil_module"}
+    write(folder, auto_mapping={"parent_library": "evil_module"}, **named)
+    read_adapter(folder)
     assert "evil_module" not in sys.modules
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from weightgen.batches import PairBatches, Pairs, Texts
 from weightgen.errors import WeightgenError
-from weightgen.translation.lane import Lane, Lanes
+from weightgen.translation.lane import Lane, Lanes, flat
 from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.nets.patchgan import PatchDiscriminator
@@ -102,6 +102,36 @@ def test_lanes_side_by_side_are_runs_of_their_own() -> None:
         assert_equal(lane.module.state_dict(), alone.state_dict())
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_lane_of_several_concepts_takes_the_pairs_that_lightning_takes(shared: bool) -> None:
+    noise = torch.Generator().manual_seed(5)
+
+    def pictures(count: int) -> torch.Tensor:
+        return torch.randint(0, 256, (count, 3, SIZE, SIZE), generator=noise, dtype=torch.uint8)
+
+    counts = [4, 4, 4] if shared else [3, 5, 4]
+    sources = pictures(4) if shared else [pictures(count) for count in counts]
+    texts = Texts(torch.randn(4, 3, 6, generator=noise), torch.ones(4, 3, dtype=torch.bool), [[0, 1], [2], [3]])
+    drawn = PairBatches(Pairs(sources, [pictures(count) for count in counts]), texts, 5, seed=1, steps=STEPS)
+    (photos, edits), picks = flat(drawn)
+    assert len(photos) == (4 if shared else 12)
+    for step, (source, target, text) in enumerate(picks):
+        batch = drawn.batch(step)
+        assert torch.equal(photos[source], batch["source"])
+        assert torch.equal(edits[target], batch["target"])
+        assert torch.equal(texts.tokens[text], batch["tokens"])
+
+
+def test_a_lane_waits_where_it_is_told_to() -> None:
+    lane = Lane(module(), batches())
+    lane.stop = 2
+    lane.advance(5)
+    assert lane.done == int(lane.counter) == 2
+    lane.stop = STEPS
+    lane.advance(100)
+    assert lane.done == STEPS
+
+
 def test_half_precision_keeps_weights_and_losses_near() -> None:
     """bfloat16 has 8 bits: the first loss is within a percent, and weights stay float32."""
     exact, half = Lane(module("all"), batches()), Lane(module("all"), batches(), half=True)
@@ -114,5 +144,5 @@ def test_half_precision_keeps_weights_and_losses_near() -> None:
 
 @pytest.mark.parametrize("optimizer", [partial(torch.optim.SGD, lr=0.1), partial(torch.optim.Adam, amsgrad=True)])
 def test_an_optimizer_without_a_static_form_is_refused(optimizer) -> None:
-    with pytest.raises(WeightgenError, match=r"use fleet\.size=1"):
+    with pytest.raises(WeightgenError, match=r"use fleet\.size=1 strategy\.graphs=false"):
         Lane(module(optimizer=optimizer), batches())

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 Measure = Callable[[pl.LightningModule], tuple[dict[str, float], Tensor]]
+Report = Callable[[int, dict[str, float], Tensor], None]
 
 
 class EvaluationCallback(pl.Callback):
@@ -17,12 +18,7 @@ class EvaluationCallback(pl.Callback):
     checkpoint, so that a resumed run measures nothing twice. `report(step, row, images)` hears of each.
     """
 
-    def __init__(
-        self,
-        points: Sequence[int],
-        measure: Measure,
-        report: Callable[[int, dict[str, float], Tensor], None] | None = None,
-    ) -> None:
+    def __init__(self, points: Sequence[int], measure: Measure, report: Report | None = None) -> None:
         self.points = frozenset(points)
         self.measure = measure
         self.report = report
@@ -30,16 +26,21 @@ class EvaluationCallback(pl.Callback):
         self.samples: dict[int, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.begin(module)
+
+    def begin(self, module: pl.LightningModule) -> None:
+        """Before the first step, which a run that goes on has behind it."""
         if 0 in self.points and not self.rows:
-            self._record(module, 0)
+            self.record(module, 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx + 1 in self.points:
-            self._record(module, batch_idx + 1)
+            self.record(module, batch_idx + 1)
 
-    def _record(self, module: pl.LightningModule, step: int) -> None:
+    def record(self, module: pl.LightningModule, step: int) -> None:
+        """Measure at `step`."""
         scores, images = self.measure(module)
         row = {"step": step, "train_seconds": float(module.train_seconds), **scores}
         self.rows.append(row)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from weightgen.choices import Choices, make
-from weightgen.errors import WeightgenError
+from weightgen.errors import MissingArtifact, WeightgenError
 from weightgen.files import load_tensors, read_json
 from weightgen.translation.nets import TRANSLATORS
 
@@ -54,9 +54,12 @@ def load_base_of(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 @contextmanager
 def loading(folder: Path, description: str, what: str) -> Iterator[None]:
-    """Whatever a folder's content makes fail is a WeightgenError that names the folder; `what` it should hold."""
+    """Whatever a folder's content makes fail is a WeightgenError that names the folder; `what` it should hold. What is not
+    there at all says so itself."""
     try:
         yield
+    except MissingArtifact:
+        raise
     except WeightgenError as error:
         raise WeightgenError(f"{folder / description}: {error}") from None
     except (AttributeError, KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:

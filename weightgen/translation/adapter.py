@@ -89,9 +89,12 @@ def _difference(model: nn.Module, adapter: Adapter) -> str:
     """What `lora` should be, where ranks alone differ."""
     ours, theirs = {name: layer.r[ADAPTER] for name, layer in lora_modules(model).items()}, adapter.ranks()
     layers = {kind: [name.removesuffix(".base_layer") for name in names] for kind, names in model.lora_layers().items()}
-    kinds = {kind: {theirs[name] for name in names if name in theirs} for kind, names in layers.items()}
-    if ours == theirs or any(len(ranks) > 1 for ranks in kinds.values()):
+    wanted, given = (
+        {kind: {ranks[name] for name in names if name in ranks} for kind, names in layers.items()}
+        for ranks in (theirs, ours)
+    )
+    if wanted == given or any(len(ranks) > 1 for ranks in wanted.values()):
         odd = sorted(adapter_factors(model).keys() ^ adapter.factors.keys())
-        return f"{odd[0]} is in one of them" if odd else "shapes differ, so they are of another base"
-    wanted = ",".join(f"{kind}:{rank}" for kind, ranks in kinds.items() for rank in ranks)
-    return f"set lora.ranks={{{wanted}}}"
+        return f"{odd[0]} is in one of them alone" if odd else "shapes differ, so they are of another base"
+    told = ",".join(f"{kind}:{rank}" for kind, ranks in wanted.items() for rank in ranks)
+    return f"set lora.ranks={{{told}}}"

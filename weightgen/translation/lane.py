@@ -24,8 +24,8 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Lane:
-    """The training of `module` on `batches` of one concept, on buffers alone: the numbers of each step's photos and texts
-    and its learning rates are rows of tables on the device, the losses are rows of `history`; `counter` says which row.
+    """The training of `module` on `batches`, on buffers alone: the numbers of each step's photos and texts and its learning
+    rates are rows of tables on the device, the losses are rows of `history`; `counter` says which row. It waits at `stop`.
 
     The step is TranslatorModule.training_step; weights, optimizers and learning rates are those that Lightning's run has, on
     a CPU to the last bit. half: autocast to bfloat16. Raises WeightgenError for optimizers other than Adam and AdamW.
@@ -35,7 +35,7 @@ class Lane:
         self, module: TranslatorModule, batches: PairBatches, device: torch.device | str = "cpu", half: bool = False
     ) -> None:
         self.module, self.device, self.half = module.to(device), torch.device(device), half
-        self.steps, self.done = batches.steps, 0
+        self.steps, self.done, self.stop = batches.steps, 0, batches.steps
         nets = [net for net in (module.generator, module.discriminator) if net is not None]
         makes = [module.optimizer, module.discriminator_optimizer][: len(nets)]
         weights = [[p for p in net.parameters() if p.requires_grad] for net in nets]
@@ -48,9 +48,8 @@ class Lane:
         self.rates = (factors[:, None] * base).to(self.device, kind)  # (T, n)
         self.now = self.rates[0].clone()  # (n,): whose elements are the optimizers' learning rates
         self.optimizers = [static_adam(*each) for each in zip(makes, weights, self.now, strict=True)]
-        picks = [batches.numbers(step) for step in range(self.steps)]
-        self.picks = torch.tensor([(photos, texts) for _, photos, texts in picks], device=self.device)  # (T, 2, B)
-        sides = batches.pairs.sources[0], batches.pairs.targets[0]
+        sides, picks = flat(batches)
+        self.picks = picks.to(self.device)  # (T, 3, B)
         self.images = [side.to(self.device) for side in sides]  # uint8 (N, 3, H, W), each
         self.texts = [side.to(self.device) for side in (batches.texts.tokens, batches.texts.mask)]
         self.losses = ["l1", *(["discriminator", "gan"] if len(nets) > 1 else [])]
@@ -62,13 +61,13 @@ class Lane:
     def step(self) -> None:
         """One training step: that of row `counter`."""
         self.now.copy_(self._row(self.rates))
-        photos, texts = self._row(self.picks)
-        source, target = (side.index_select(0, photos) for side in self.images)
+        *photos, texts = self._row(self.picks)
+        source, target = (side.index_select(0, rows) for side, rows in zip(self.images, photos, strict=True))
         tokens, mask = (side.index_select(0, texts) for side in self.texts)
         batch = {"source": source, "target": target, "tokens": tokens, "text_mask": mask}
         # no cache: between D's step and G's its copies of D's weights would be stale
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
-            self.module.training_step(batch, 0)
+            TranslatorModule.training_step(self.module, batch, 0)  # FineTuneModule's has a clock, which a graph has not
         losses = torch.stack([self.module.last_losses[f"train/{name}"].float() for name in self.losses])
         self.history.index_copy_(0, self.counter, losses[None])
         self.counter.add_(1)
@@ -107,8 +106,8 @@ class Lane:
             self.launch = graph.replay
 
     def advance(self, steps: int) -> None:
-        """Train `steps` steps on, at most to the end; on CUDA they are under way when this returns."""
-        steps = min(steps, self.steps - self.done)
+        """Train `steps` steps on, at most to step `stop`; on CUDA they are under way when this returns."""
+        steps = min(steps, self.stop - self.done)
         for _ in range(steps):
             self.launch()
         self.done += steps
@@ -130,6 +129,20 @@ class Lane:
         self.done = int(state["counter"])
 
 
+def flat(batches: PairBatches) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """((sources, targets) of all concepts one after the other, the sources once where all share them; (T, 3, B): the rows of
+    each step's sources, targets and texts)."""
+    sources, targets = batches.pairs.sources, list(batches.pairs.targets)
+    shared = all(photos is sources[0] for photos in sources)
+    firsts, picks = [0, *batches.ends], []
+    for step in range(batches.steps):
+        concepts, photos, texts = batches.numbers(step)
+        rows = [firsts[concept] + photo for concept, photo in zip(concepts, photos, strict=True)]
+        picks.append((photos if shared else rows, rows, texts))
+    kept = sources[:1] if shared else sources
+    return tuple(side[0] if len(side) == 1 else torch.cat(side) for side in (kept, targets)), torch.tensor(picks)
+
+
 def static_adam(
     make: Callable[[Iterable[nn.Parameter]], Optimizer], weights: Sequence[nn.Parameter], rate: Tensor
 ) -> Optimizer:
@@ -141,8 +154,8 @@ def static_adam(
     options = made.defaults
     if type(made) not in (Adam, AdamW) or options["amsgrad"] or options["maximize"]:
         raise WeightgenError(
-            f"fleet.size above 1 trains with Adam or AdamW (no amsgrad, no maximize), not with {type(made).__name__}: "
-            "use fleet.size=1"
+            f"lanes train with Adam or AdamW (no amsgrad, no maximize), not with {type(made).__name__}: "
+            "use fleet.size=1 strategy.graphs=false"
         )
     graphed = rate.device.type == "cuda"
     kept = {name: options[name] for name in ("betas", "eps", "weight_decay")}

@@ -105,7 +105,7 @@ def test_make_denoiser_leaves_a_generator_and_make_evaluate_compares_it(given, t
         (["base=all"], "bring their base"),
         (["lora.ranks.down=3", "budget.function.steps=0"], "set lora.ranks={down:2,up:1,out:1}"),
         (["lora.seed=5", "budget.function.steps=0"], "use lora.train=ab"),
-        (["zoo.file=/nowhere.jsonl"], "an existing file"),
+        (["zoo.file=/nowhere.jsonl"], "zoo.file: /nowhere.jsonl cannot be read"),
     ],
 )
 def test_one_line_says_what_does_not_fit(given, tmp_path, more, told):

@@ -285,7 +285,7 @@ def test_what_cannot_be_had_is_noted_and_nothing_at_all_fails(smoke, tmp_path: P
     assert "`zoo.size=40` could not be had: zoo.size=40: choose 2 to 6" in text
     failed = smoke("study", *options, "zoo.size=40", check=False)
     assert failed.returncode == 1
-    assert "no value of zoo could be run" in failed.stderr
+    assert "no value of zoo.size could be run" in failed.stderr
 
 
 def test_a_second_sweep_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.pipeline import lora_lanes
+from experiments.pipeline import fleet as fleets
 from experiments.pipeline.build import Pipeline
+from experiments.pipeline.shards import kind, trains
 from experiments.pipeline.stage import Inputs
 from experiments.stages.lora import publish, training
 from experiments.training.csv_log import read
@@ -21,6 +22,7 @@ from tests.helpers.apps import ROOT
 from tests.helpers.configs import composed
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import WeightgenError
+from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.translation.lane import Lane
 
 RECIPE = ["experiment=smoke", "logger=csv", "strategy.workers=1"]
@@ -76,6 +78,106 @@ def test_a_fleet_leaves_the_artifacts_of_one_run_a_concept(zoo, options: list[st
         assert ours["seconds"] > 0
         logs = [read(pipeline.store.require(spec) / "log" / "metrics.csv") for pipeline in (fleet, solo)]
         assert logs[0] == logs[1]
+
+
+METHODS = ["pix2pix", "e2gan", "nearest", "trained"]  # nets of two kinds, and one that nothing trains
+COMPARED = [f"methods=[{','.join(METHODS)}]", "splits=[unseen_combination]"]
+
+
+def finetunes(pipeline: Pipeline) -> list[Spec]:
+    concepts = pipeline.test_concepts
+    return [pipeline.finetune(method, concept, 0) for method in METHODS for concept in concepts]
+
+
+@pytest.mark.parametrize("given", [["fleet.size=3"], ["strategy.graphs=true"]], ids=["fleet", "graphs"])
+def test_fine_tunes_on_lanes_are_those_of_lightning(zoo, given: list[str]) -> None:
+    """Weights, measurements, pictures and logs to the last bit; seconds alone differ."""
+    options = [*COMPARED, "logger.every=3", "budget.finetune.scratch.points=[2,5]"]
+    alone, lanes = zoo(*options, folder="alone"), zoo(*options, *given, folder="lanes")
+    for pipeline in (alone, lanes):
+        pipeline.ensure_all(finetunes(pipeline))
+    assert len(set(map(kind, filter(trains, finetunes(lanes))))) == 2
+    for spec, other in zip(finetunes(lanes), finetunes(alone), strict=True):
+        ours, theirs = lanes.store.require(spec), alone.store.require(other)
+        assert {f.name for f in ours.iterdir()} == {f.name for f in theirs.iterdir()}
+        for file in ("samples.safetensors", "generator.safetensors"):
+            if (theirs / file).exists():
+                a, b = load_file(ours / file), load_file(theirs / file)
+                assert [name for name in b if not torch.equal(a[name], b[name])] == []
+        rows = [json.loads((folder / "rows.json").read_text()) for folder in (ours, theirs)]
+        seconds = [[row.pop("train_seconds") for row in side] for side in rows]
+        assert rows[0] == rows[1]
+        assert seconds[0] == sorted(seconds[0])
+        assert seconds[0][-1] > seconds[0][0] or len(seconds[0]) == 1
+        logs = [read(folder / "log" / "metrics.csv") for folder in (ours, theirs)]
+        losses = [
+            [(row["step"], row[name]) for row in side for name in row if name.startswith("train/")] for side in logs
+        ]
+        assert losses[0] == losses[1]
+        assert [row["fid"] for row in logs[0] if "fid" in row] == [row["fid"] for row in logs[1] if "fid" in row]
+
+
+@pytest.mark.parametrize("given", [["fleet.size=4"], ["strategy.graphs=true"]], ids=["fleet", "graphs"])
+def test_a_killed_fine_tune_on_a_lane_goes_on_and_measures_nothing_twice(zoo, monkeypatch, given) -> None:
+    options = [*COMPARED, "methods=[e2gan]", "budget.checkpoint_every=2", "budget.finetune.lora.steps=6"]
+    options += ["budget.finetune.lora.points=[1,3]", *given]
+    whole, killed = zoo(*options, folder="whole"), zoo(*options, folder="killed")
+
+    def spec(pipeline: Pipeline) -> Spec:
+        return pipeline.finetune("e2gan", pipeline.test_concepts[0], 0)
+
+    whole.ensure_all([spec(whole)])
+    step, taken = Lane.step, []
+
+    def dies(self) -> None:
+        if len(taken) == 5:
+            raise KeyboardInterrupt
+        taken.append(step(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lane, "step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            killed.ensure_all([spec(killed)])
+    again, record, measured = zoo(*options, folder="killed"), EvaluationCallback.record, []
+    monkeypatch.setattr(EvaluationCallback, "record", lambda *given: (measured.append(given[2]), record(*given)))
+    again.ensure_all([spec(again)])
+    rows = [json.loads((p.store.require(spec(p)) / "rows.json").read_text()) for p in (whole, again)]
+    steps = [row["step"] for row in rows[0]]
+    assert steps[:3] == [0, 1, 3]
+    assert measured == steps[3:]  # the checkpoint at step 4 knows 0, 1 and 3
+    assert [{k: v for k, v in row.items() if k != "train_seconds"} for row in rows[0]] == [
+        {k: v for k, v in row.items() if k != "train_seconds"} for row in rows[1]
+    ]
+    saved = [load_file(p.store.require(spec(p)) / "generator.safetensors") for p in (whole, again)]
+    assert all(torch.equal(weight, saved[1][name]) for name, weight in saved[0].items())
+
+
+def test_a_base_on_a_lane_is_that_of_lightning_and_damage_starts_it_anew(zoo, caplog) -> None:
+    alone, lane = zoo(folder="alone"), zoo("strategy.graphs=true", folder="lane")
+    for pipeline in (alone, lane):
+        shutil.rmtree(pipeline.store.root / "base")
+    checkpoint = lane.store.partial(lane.base_spec) / ".checkpoint" / "lane.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"no tensors")
+    for pipeline in (alone, lane):
+        pipeline.ensure_all([pipeline.base_spec])
+    assert "is damaged" in caplog.text
+    for net in ("generator", "discriminator"):
+        ours, theirs = (load_file(p.store.require(p.base_spec) / f"{net}.safetensors") for p in (lane, alone))
+        assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_and_runs_without_steps_train_one_by_one(zoo, dropout: float) -> None:
+    pipeline = zoo("fleet.size=4", f"scratch.dropout={dropout}", *COMPARED)
+    by_method = {spec.subject[0]: spec for spec in finetunes(pipeline)}
+    assert trains(by_method["pix2pix"]) == (dropout == 0)
+    assert trains(by_method["e2gan"])
+    steps = by_method["trained"].config["budget"]["steps"]
+    assert trains(by_method["trained"]) == (steps > 0)
+    parts = pipeline.parts(finetunes(pipeline))
+    assert sorted(spec.key for part in parts for spec in part) == sorted(spec.key for spec in finetunes(pipeline))
+    assert all(len({kind(spec) for spec in part}) == 1 for part in parts)
 
 
 KILLER = """
@@ -144,7 +246,7 @@ def test_of_two_jobs_that_want_a_concept_one_makes_it(zoo, monkeypatch, trained_
         other.release()
         return publish(*arguments)
 
-    monkeypatch.setattr(lora_lanes, "publish", and_then)
+    monkeypatch.setattr(fleets.lora, "publish", and_then)
     pipeline.ensure_all(specs)
     assert all(map(pipeline.store.has, specs))
     by_other = pipeline.store.metrics(specs[0]).get("by") == "the other job"
@@ -154,7 +256,7 @@ def test_of_two_jobs_that_want_a_concept_one_makes_it(zoo, monkeypatch, trained_
 
 
 def test_where_memory_runs_out_fewer_train_at_once(zoo, monkeypatch) -> None:
-    pipeline, room, add = zoo("fleet.size=4", "budget.lora.steps=2"), [], lora_lanes.Lanes.add
+    pipeline, room, add = zoo("fleet.size=4", "budget.lora.steps=2"), [], fleets.Lanes.add
 
     def full(self, lane):
         if len(self.stream_of) == 2:
@@ -162,7 +264,7 @@ def test_where_memory_runs_out_fewer_train_at_once(zoo, monkeypatch) -> None:
         add(self, lane)
         room.append(len(self.stream_of))
 
-    monkeypatch.setattr(lora_lanes.Lanes, "add", full)
+    monkeypatch.setattr(fleets.Lanes, "add", full)
     pipeline.ensure_all(train_specs(pipeline))
     assert all(map(pipeline.store.has, train_specs(pipeline)))
     assert room == [1, 2, 1, 2, 1, 2]
@@ -184,12 +286,12 @@ def test_a_diverged_concept_is_recorded_and_has_no_weights(zoo, monkeypatch) -> 
         for source in spec.inputs:
             pipeline.ensure(source)
         inputs = Inputs.of(pipeline.store, spec)
-        module, _ = training(spec.config, inputs)
+        trained = training(spec.config, inputs, pipeline.runtime)
         with torch.no_grad():
-            for weight in (p for p in module.generator.parameters() if p.requires_grad):
+            for weight in (p for p in trained.module.generator.parameters() if p.requires_grad):
                 weight.fill_(factor)
         given = spec.config, inputs
-        path = pipeline.store.ensure(spec, lambda folder: publish(*given, folder, pipeline.runtime, [], module, 0.5))
+        path = pipeline.store.ensure(spec, lambda folder: publish(*given, folder, pipeline.runtime, [], trained, 0.5))
         assert not (path / "lora.safetensors").exists()
         return json.loads((path / "metrics.json").read_text())
 
