@@ -28,7 +28,7 @@ define run
 @$(BIN)/python -m experiments.$(1) $(2)
 endef
 
-.PHONY: help setup shell demo artifacts prune ship concepts dashboard bench test test-reliability test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
+.PHONY: help setup shell demo artifacts prune ship concepts dashboard bench gpu test test-reliability test-browser test-slurm test-ray lint sweep study record studies clean $(STAGES)
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,8 +58,11 @@ dashboard: setup ## the comparison on one page, in a browser without a network -
 	$(call run,dashboard,$(ARGS) experiment=$(EXP))
 
 bench: EXP := bench
-bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 and 256 px on a GPU)
+bench: setup ## speed, as ratios against the plain ways -> reports/bench, minutes (EXP=gpu: 128 px on a GPU)
 	$(call run,bench,$(ARGS) experiment=$(EXP))
+
+gpu: setup ## what needs a GPU, as one script: benchmarks, smoke, a comparison -> reports/gpu (ARGS=strategy=cpu: at the size of tests)
+	$(call run,gpu,$(ARGS))
 
 test: setup ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

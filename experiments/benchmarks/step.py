@@ -1,6 +1,7 @@
 """One training step: ours under Lightning, as the apps run it, against a plain loop; and what lean options bring."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,28 +56,36 @@ def step(setting: Setting) -> Iterator[Contest]:
                 Side(partial(under_lightning, setting, make), options.steps),
                 options.target,
             )
-        hand, batches = HandLoop(work, work.adapted(), work.discriminator(), setting.device), work.batches(0, None)
-        yield Contest(
-            f"step LoRA on a lane {size} px against a plain loop",
-            "ms/step",
-            Side(partial(by_hand, setting, hand, batches, options.steps), options.steps),
-            Side(partial(on_a_lane, setting, work, options.steps), options.steps),
-            options.target,
-        )
+        yield from _on_lanes(setting, work, options)
+
+
+def _on_lanes(setting: Setting, work: Problem, options: Any) -> Iterator[Contest]:
+    """A lane's step against a plain loop, the same in a CUDA graph where there is CUDA, and Lightning's."""
+    title, nets = f"step LoRA on a lane {work.size} px against", (work.adapted(), work.discriminator())
+    lane = Side(partial(on_a_lane, setting, work, options.steps), options.steps)
+    plain: dict[str, list[str]] = {"a plain loop": []}
+    plain |= {"a plain loop in a graph": ["cuda_graphs"]} if setting.device.type == "cuda" else {}
+    for name, given in plain.items():
+        hand, batches = HandLoop(work, *nets, setting.device, lean=given), work.batches(0, None)
+        loop = Side(partial(by_hand, setting, hand, batches, options.steps), options.steps)
+        yield Contest(f"{title} {name}", "ms/step", loop, lane, options.target)
+    eager = Side(partial(under_lightning, setting, partial(_lora, work, options.steps + WARM)), options.steps)
+    yield Contest(f"{title} Lightning", "ms/step", eager, lane)
+
+
+def _lora(work: Problem, steps: int) -> Training:
+    return work.module(steps), work.batches(0, steps)
 
 
 def _trainings(work: Problem, steps: int) -> Iterator[tuple[str, Nets, Make]]:
     """Name, nets for the plain loop, and what makes our module and its batches."""
-
-    def one() -> Training:
-        return work.module(steps), work.batches(0, steps)
 
     def finetune() -> Training:
         nets = merge_lora(work.adapted()), work.discriminator()
         module = FineTuneModule(*nets, **work.optimizers(), **work.schedule(), max_steps=steps)
         return module, work.batches(0, steps)
 
-    yield "LoRA", (work.adapted(), work.discriminator()), one
+    yield "LoRA", (work.adapted(), work.discriminator()), partial(_lora, work, steps)
     yield "fine-tune of all weights", (merge_lora(work.adapted()), work.discriminator()), finetune
 
 
@@ -104,7 +113,7 @@ def under_lightning(setting: Setting, make: Make) -> float:
     module, batches = make()
     with TemporaryDirectory(dir=setting.folder) as folder:
         logger = CSVLogger(folder, name="log", version="", flush_logs_every_n_steps=1)
-        fit(Runtime.of(setting.cfg), module, batches, Path(folder), [logger], [clock], bar=False)
+        fit(replace(Runtime.of(setting.cfg), graphs=False), module, batches, Path(folder), [logger], [clock], bar=False)
     return clock.seconds
 
 

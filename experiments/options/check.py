@@ -17,7 +17,7 @@ from weightgen.errors import WeightgenError
 
 CLASS_KEYS = ("_target_", "_partial_", "name", "kind")  # which class a node is of, not an option of it
 MISSING = "???"
-WITHOUT_DATA = ("bench", "collect_concepts", "dashboard")  # apps that look at no photo
+WITHOUT_DATA = ("bench", "gpu", "collect_concepts", "dashboard")  # apps that look at no photo
 
 
 class BadOption(WeightgenError):
