@@ -60,17 +60,19 @@ def build_fit(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: 
     from weightgen.files import save_tensors
 
     init = new_init(config["init"])
-    space, layout = weight_space(config, inputs, init.needs - {"pairs", "validation"}, None)
+    device = device_of(init, runtime)
+    space, layout = weight_space(config, inputs, init.needs - {"pairs", "validation"}, None, device)
     start = time.perf_counter()
     with torch.no_grad():
-        fitted = init.fit(replace(space, validation=validation(config, inputs, init.needs, layout)), config["seed"])
+        watched = validation(config, inputs, init.needs, layout, device)
+        fitted = init.fit(replace(space, validation=watched), config["seed"])
     save_tensors(folder / "fit.safetensors", fitted)
     scalars = {name: float(value) for name, value in fitted.items() if value.numel() == 1}
     return {"seconds": time.perf_counter() - start, **scalars}
 
 
 def validation(
-    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], layout: "BlockLayout"
+    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], layout: "BlockLayout", device: str
 ) -> "Validation | None":
     """The validation concepts that an init of these needs may look at; None where there are none."""
     import torch
@@ -83,14 +85,14 @@ def validation(
     if not config["validation"]:
         return None
     text, shared = read_text(inputs.all("text")[-1]), inputs.maybe("photos")
-    texts = [text.select([i]) for i in range(len(text))]
-    through, judged, seen = through_base(config, inputs, layout), [], []
+    texts = [text.select([i]).to(device) for i in range(len(text))]
+    through, judged, seen = through_base(config, inputs, layout).to(device), [], []
     for words, pairs in zip(texts, inputs.all("pairs"), strict=True):
-        sides = (side["validation"][:JUDGED] for side in pair_tensors(pairs, shared))
+        sides = (side["validation"][:JUDGED].to(device) for side in pair_tensors(pairs, shared))
         judged.append(Evidence(*sides, through, words))
         if "pairs" in needs:
             some = training_pairs(pairs, shared, chosen_rows(inputs), config["seed"], config.get("pairs"))
-            seen.append(Evidence(*some, through, words))
+            seen.append(Evidence(*(side.to(device) for side in some), through, words))
 
     def error(sets: "Tensor") -> "Tensor":
         return torch.stack([photos.loss(blocks) for photos, blocks in zip(judged, sets, strict=True)])
@@ -116,6 +118,9 @@ def spec(
         "prompt": prompt,
         "seed": seed,
         **({"sampler": options("sampler")} if "generator" in init_class(method).needs else {}),
+        **(
+            {"accelerator": "gpu"} if options("strategy.trainer.accelerator") == "gpu" else {}
+        ),  # whose seconds these are
         **pairs,
     }
     return STAGE.spec(config, inputs, f"init {method['name']} {concept.name} {seed}", (method["name"], concept, seed))
@@ -131,11 +136,12 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     from weightgen.rng import stream
 
     init, encoder = new_init(config["init"]), text_encoder(runtime.local(config["text_encoder"]))
-    space, layout = weight_space(config, inputs, init.needs, encoder.encode([config["prompt"]]))
+    device = device_of(init, runtime)
+    space, layout = weight_space(config, inputs, init.needs, encoder.encode([config["prompt"]]), device)
     start, cpu = time.perf_counter(), time.process_time()
     with torch.no_grad():
-        text = encoder.encode([config["prompt"]])
-        blocks = init(space, text, stream(config["seed"], "init/noise"))
+        text = encoder.encode([config["prompt"]]).to(device)
+        blocks = init(space, text, stream(config["seed"], "init/noise")).cpu()
     spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     if not bool(torch.isfinite(blocks).all()):
         name, prompt = config["init"]["name"], config["prompt"]
@@ -153,15 +159,21 @@ def init_class(method: Mapping[str, Any]) -> type[Init]:
     return INITS.find(method["kind"])
 
 
+def device_of(init: Init, runtime: Runtime) -> str:
+    """Where it computes: those that run a net do so where nets run, the others on the CPU."""
+    return runtime.device if init.needs & {"generator", "pairs"} else "cpu"
+
+
 def new_init(method: Mapping[str, Any]) -> Any:
     arguments = {name: value for name, value in method.items() if name != "kind"}
     return make(INITS, arguments | {"name": method["kind"]})
 
 
 def weight_space(
-    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], text: "TextFeatures | None"
+    config: Mapping[str, Any], inputs: Inputs, needs: frozenset[str], text: "TextFeatures | None", device: str = "cpu"
 ) -> "tuple[WeightSpace, BlockLayout]":
-    """What an init of these needs may look at, and how it cuts weights. text: of the prompt, where pairs are read."""
+    """What an init of these needs may look at, on `device`, and how it cuts weights. text: of the prompt, where pairs are
+    read."""
     from experiments.stages.denoiser import block_generator
     from experiments.stages.guide import load_guide
     from experiments.stages.photos import chosen_rows
@@ -174,22 +186,24 @@ def weight_space(
         zoo, layout, _ = load_blocks(blocks.folder)
     zero, layout = lora_at_zero(config, inputs, layout)
     if "zoo" in needs:
-        given |= {"blocks": zoo.blocks, "pooled": zoo_pooled(inputs, zoo, read_text(inputs.all("text")[0]))}
+        pooled = zoo_pooled(inputs, zoo, read_text(inputs.all("text")[0]))
+        given |= {"blocks": zoo.blocks.to(device), "pooled": pooled.to(device)}
     if "validation" in needs:
         given["fitted"] = tensors(inputs.one("fit").folder / "fit.safetensors")
     if "generator" in needs:
         given["generator"] = block_generator(inputs, config["sampler"]["steps"])
+        given["generator"].denoiser.to(device)
     if "guide" in needs:
-        given["guide"] = load_guide(inputs, config)
+        given["guide"] = load_guide(inputs, config).to(device)
     if "own" in needs:
-        given["own"] = layout.to_blocks(trained_state(inputs.one("lora")))
+        given["own"] = layout.to_blocks(trained_state(inputs.one("lora"))).to(device)
     if "pairs" in needs:
         pairs = training_pairs(
             inputs.one("pairs"), inputs.maybe("photos"), chosen_rows(inputs), config["seed"], config.get("pairs")
         )
-        through = given.get("guide") or through_base(config, inputs, layout)
-        given["evidence"] = Evidence(*pairs, through, text)
-    return WeightSpace(zero, **given), layout
+        through = given.get("guide") or through_base(config, inputs, layout).to(device)
+        given["evidence"] = Evidence(*(side.to(device) for side in pairs), through, text.to(device))
+    return WeightSpace(zero.to(device), **given), layout
 
 
 def lora_at_zero(config: Mapping[str, Any], inputs: Inputs, layout: "BlockLayout | None") -> tuple:
