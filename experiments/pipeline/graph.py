@@ -34,6 +34,7 @@ STAGES: dict[str, Stage] = {  # in an order in which they can be built
         concepts.STAGE,
         photos.STAGE,
         pairs.STAGE,
+        pairs.FLOOR,
         text.STAGE,
         photos.SUBSET,
         base.STAGE,
@@ -79,6 +80,12 @@ class StageGraph(ConceptLists):
 
     def pairs(self, concept: Concept) -> Spec:
         return self._once(("pairs", concept), lambda: pairs.spec(self.options, concept, self._shared))
+
+    def floors(self) -> dict[Concept, Spec]:
+        """How far two draws of the edits of each concept to evaluate are apart; none where edits do not vary."""
+        if not pairs.varies(self.options):
+            return {}
+        return {concept: pairs.floor_spec(self.options, concept, self.pairs(concept)) for concept in self.test_concepts}
 
     def text(self, *prompts: str) -> Spec:
         return self._once(("text", prompts), lambda: text.spec(self.options, prompts))

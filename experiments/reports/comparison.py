@@ -11,7 +11,7 @@ from weightgen.artifacts import Spec
 from weightgen.errors import DataError
 from weightgen.evaluation import agreement, comparisons, cost, novelty
 from weightgen.evaluation.curves import METRICS, Group, band, collect
-from weightgen.evaluation.methods import FROM_PAIRS, ordered
+from weightgen.evaluation.methods import FLOOR, FROM_PAIRS, ordered
 from weightgen.evaluation.results import (
     ResultRow,
     Table,
@@ -138,15 +138,18 @@ def compare(recipe: str, rows: list[ResultRow]) -> Comparison:
     if not rows:
         raise DataError(f"{recipe} has no results: run `make evaluate EXP={recipe}`")
     groups = collect(rows)
+    translators = {group: {m: runs for m, runs in methods.items() if m != FLOOR} for group, methods in groups.items()}
     present = {method for methods in groups.values() for method in methods}
     return Comparison(
         recipe,
         rows,
         summary=comparisons.summarize(groups),
-        races=comparisons.races(groups),
-        wins=comparisons.wins(groups),
-        wins_from_pairs=[row for method in FROM_PAIRS if method in present for row in comparisons.wins(groups, method)],
-        agreement=agreement.agreement(groups),
+        races=comparisons.races(translators),
+        wins=comparisons.wins(translators),
+        wins_from_pairs=[
+            row for method in FROM_PAIRS if method in present for row in comparisons.wins(translators, method)
+        ],
+        agreement=agreement.agreement(translators),
         curves=[
             {"base": base, "split": split, "method": method, "metric": metric, "points": band(runs, metric)}
             for (base, split), methods in groups.items()

@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.pipeline.build import Pipeline
 from experiments.sweeps.jobs import withdraw
 from weightgen.artifacts import Spec
-from weightgen.evaluation.methods import NO_BASE
+from weightgen.data.concepts.concept import Concept
+from weightgen.evaluation.methods import FLOOR, NO_BASE
 
 RUNS = "runs.json"  # in reports/<recipe>: keys of the runs that it is about
 
@@ -46,25 +47,39 @@ def evaluations(pipeline: Pipeline, spec: Spec) -> list[dict[str, Any]]:
 
 def result_rows(pipeline: Pipeline, specs: list[Spec]) -> list[dict[str, Any]]:
     """results.csv rows of finished fine-tunes."""
-    from experiments.training.payloads import image_metrics
-
-    feature_set = image_metrics(pipeline.runtime.metrics).features.name
     rows = []
     for spec in specs:
         method, concept, seed = spec.subject
-        common = {
-            "experiment": pipeline.cfg.recipe,
-            "base": base_of(spec),
-            "concept": concept.name,
-            "prompt": concept.prompt,
-            "split": concept.split,
-            "method": method,
-            "seed": seed,
-            "feature_set": feature_set,
-            "device": device_name(pipeline, spec),
-        }
+        common = common_of(pipeline, concept, method, seed, base_of(spec), device_name(pipeline, spec))
         rows += [common | row for row in evaluations(pipeline, spec)]
     return rows
+
+
+def floor_rows(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """results.csv rows of the second draws of edits that vary, as if they were translators' outputs."""
+    return [
+        common_of(pipeline, concept, FLOOR, seed, NO_BASE, device_name(pipeline, spec))
+        | {"step": 0, "train_seconds": 0.0, "collapsed": 0.0, **pipeline.store.metrics(spec)}
+        for concept, spec in pipeline.floors().items()
+        for seed in pipeline.cfg.seeds
+    ]
+
+
+def common_of(pipeline: Pipeline, concept: Concept, method: str, seed: int, base: str, device: str) -> dict[str, Any]:
+    """What all rows of a run have in common."""
+    from experiments.training.payloads import image_metrics
+
+    return {
+        "experiment": pipeline.cfg.recipe,
+        "base": base,
+        "concept": concept.name,
+        "prompt": concept.prompt,
+        "split": concept.split,
+        "method": method,
+        "seed": seed,
+        "feature_set": image_metrics(pipeline.runtime.metrics).features.name,
+        "device": device,
+    }
 
 
 def finished_rows(pipelines: list[Pipeline]) -> list[dict[str, Any]]:
@@ -72,8 +87,9 @@ def finished_rows(pipelines: list[Pipeline]) -> list[dict[str, Any]]:
     rows: dict[tuple, dict[str, Any]] = {}
     for pipeline in pipelines:
         specs = run_specs(pipeline)
-        pipeline.ensure_all(specs)
-        for row in result_rows(pipeline, specs):  # a run without a base is the same run under every base
+        pipeline.ensure_all([*specs, *pipeline.floors().values()])
+        found = [*result_rows(pipeline, specs), *floor_rows(pipeline)]
+        for row in found:  # a run without a base is the same run under every base
             rows[row["base"], row["concept"], row["method"], row["seed"], row["step"]] = row
     withdraw()  # a job that evaluates is for its report
     return list(rows.values())

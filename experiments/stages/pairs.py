@@ -15,6 +15,7 @@ from weightgen.choices import make
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.editors import EDITORS
 
+AGAIN = "again.safetensors"
 _loaded: dict[str, Any] = {}  # the last editor, by its options: a loaded model serves all concepts of a process
 
 
@@ -33,7 +34,7 @@ def spec(options: Options, concept: Concept, photos: Sequence[Spec]) -> Spec:
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """targets.safetensors: the photos edited by the concept, uint8; sources.safetensors: what they were made of, where that
-    is not every photo in order."""
+    is not every photo in order; again.safetensors: a second draw of edits that vary, of all but train photos."""
     from experiments.training.payloads import tensors
     from weightgen.files import save_tensors
 
@@ -45,10 +46,28 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     save_tensors(folder / "targets.safetensors", made.targets)
     if made.sources is not None:
         save_tensors(folder / "sources.safetensors", made.sources)
+    if made.again:
+        save_tensors(folder / AGAIN, made.again)
     seconds = {"seconds": time.perf_counter() - start}  # an editor that resumes knows those of before as well
     return seconds | {"pairs": sum(map(len, made.targets.values()))} | made.report
 
 
+def floor_spec(options: Options, concept: Concept, pairs: Spec) -> Spec:
+    """How far two draws of a concept's edits are apart, as translators' outputs are scored."""
+    config = {**options.by_content("metrics"), "scored": options("scored")}
+    return FLOOR.spec(config, [pairs], f"floor {concept.name}", concept)
+
+
+def build_floor(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """metrics.json alone: the scores of the second draw against the first."""
+    from experiments.training.payloads import image_metrics, reference, tensors
+
+    pairs, features, scored = inputs.one("pairs"), runtime.local(config["metrics"]), config["scored"]
+    again = tensors(pairs.folder / AGAIN)[scored]
+    return image_metrics(features, runtime.device)(again, reference(features, pairs, scored, runtime.device))
+
+
+FLOOR = Stage("floor", 1, "", build_floor, per_concept=True)
 STAGE = Stage("pairs", 1, "pairs", build, per_concept=True, models=False)
 
 
@@ -73,6 +92,12 @@ def premade(options: Options) -> Any | None:
     """The editor where it brings concepts and photos of its own, else None."""
     brings = hasattr(EDITORS.find(options("editor.name")), "concepts")
     return editor(options("editor")) if brings else None
+
+
+def varies(options: Options) -> bool:
+    """Whether the editor's edits differ from photo to photo and a second draw of them is kept."""
+    kind = EDITORS.find(options("editor.name"))
+    return hasattr(kind, "varies") and kind.varies(options("editor"))
 
 
 def identity(options: Options) -> dict[str, Any]:

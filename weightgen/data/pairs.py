@@ -13,9 +13,10 @@ class Pairs:
     """targets[part]: the edits, uint8 (N, 3, S, S), part being "train" or "test".
 
     sources[part]: the photos they were made of, one by one; None where those are the photos that the editor was given.
-    report: counts for people.
+    report: counts for people. again[part]: the targets of a second draw, of an editor whose edits vary.
     """
 
     targets: "Mapping[str, Tensor]"
     sources: "Mapping[str, Tensor] | None" = None
     report: Mapping[str, Any] = field(default_factory=dict)
+    again: "Mapping[str, Tensor]" = field(default_factory=dict)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from weightgen.evaluation.curves import METRICS, NEVER, Curve, Groups, Run, Runs, draw_weights, interval, log_fid, mean
-from weightgen.evaluation.methods import FROM_SCRATCH, OURS, OWN, START
+from weightgen.evaluation.methods import FLOOR, FROM_SCRATCH, OURS, OWN, START
 from weightgen.evaluation.results import ResultRow, Table, columns
 
 SUMMARY_COLUMNS = columns(
@@ -40,7 +40,7 @@ def summarize(groups: Groups, bootstrap: int = 2000, seed: int = 0) -> Table:
         for method, runs in methods.items():
             rows = {"start": [run.start for run in runs.values()], "end": [run.end for run in runs.values()]}
             closed, low, high = gap_closed(methods, method, lambda row: row["l1"], bootstrap, seed)
-            figures = race(runs, methods.get(FROM_SCRATCH, {}), bootstrap=0)
+            figures = race({} if method == FLOOR else runs, methods.get(FROM_SCRATCH, {}), bootstrap=0)
             row = {"base": base, "split": split, "method": method}
             row["concepts"], row["seeds"] = (len(set(names)) for names in zip(*runs, strict=True))
             for metric in METRICS:

@@ -24,6 +24,7 @@ _METHODS: dict[str, tuple[str, str]] = {
     "generated_shuffled": ("generated, told another prompt", "#f4a582"),
     "generated_gibberish": ("generated, told gibberish", "#c9a18c"),
     "trained": ("the concept's own LoRA", "#56b4e9"),
+    "second_draw": ("a second draw of the edits", "#444444"),
 }
 OURS = "generated"
 FROM_WORDS = (
@@ -44,6 +45,7 @@ PICTURED = ("pix2pix", "e2gan", "nearest", "few_steps", "generated", "generated_
 FROM_SCRATCH = "pix2pix"
 START = "e2gan"
 OWN = "trained"
+FLOOR = "second_draw"  # no method: how far two draws of edits that vary are apart, beyond which nothing can be learned
 NO_BASE = "none"
 ONE_BASE = frozenset({"text_base"})  # always on the base that saw all train concepts
 
