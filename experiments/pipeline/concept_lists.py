@@ -12,6 +12,7 @@ from weightgen.choices import make
 from weightgen.data.concepts import CONCEPTS
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.concepts.manifest import Manifest, read_manifest
+from weightgen.data.editors import EDITORS
 from weightgen.errors import WeightgenError
 
 
@@ -23,8 +24,10 @@ class ConceptLists:
 
     @cached_property
     def source(self) -> Any:
-        """Where concepts come from; one with `collect` is asked once, and its list is an artifact."""
-        return make(CONCEPTS, self.options("concepts"))
+        """Where concepts come from; one with `collect` is asked once, and its list is an artifact. An editor that cannot
+        draw what the grammar says has concepts of its own in its place."""
+        options, editor = self.options("concepts"), EDITORS.find(self.options("editor.name"))
+        return make(CONCEPTS, editor.concepts_for(options) if hasattr(editor, "concepts_for") else options)
 
     @cached_property
     def collected(self) -> Spec | None:

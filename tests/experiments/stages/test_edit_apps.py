@@ -21,7 +21,7 @@ from weightgen.errors import DataError, MissingModel
 
 KILLER = """
 import os, signal, sys
-import weightgen.data.editors.diffusion.resumable as resumable
+import weightgen.data.editors.resumable as resumable
 add, calls = resumable._Saved.add, []
 def hook(self, *args):
     add(self, *args)
@@ -105,7 +105,7 @@ def test_the_model_is_loaded_once_and_let_go_before_training(model) -> None:
 def test_a_pair_left_out_takes_its_photo_along(tmp_path, monkeypatch) -> None:
     from experiments.stages import pairs as collect_pairs
     from experiments.training.payloads import TrainPairs, pair_tensors, train_sources
-    from weightgen.data.editors.diffusion.resumable import edit_photos
+    from weightgen.data.editors.resumable import edit_photos
 
     class Negative:
         """Leaves the first photo of a batch of the first concept as it is."""

@@ -9,5 +9,6 @@ CONCEPTS = Choices(
         "grammar": "weightgen.data.concepts.grammar:GrammarConcepts",
         "list": "weightgen.data.concepts.list:ListConcepts",
         "llm": "weightgen.data.concepts.llm:LlmConcepts",
+        "styles": "weightgen.data.concepts.styles:StyleConcepts",
     },
 )

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from weightgen.data.editors.diffusion.resumable import edit_photos
 from weightgen.data.editors.flaws import FLAWS, flaws
+from weightgen.data.editors.resumable import edit_photos
 from weightgen.errors import DataError
 
 CONCEPT = SimpleNamespace(name="negative", prompt="a negative")

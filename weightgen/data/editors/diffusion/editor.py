@@ -103,7 +103,7 @@ class DiffusionEditor:
 
     def pairs(self, photos: "Mapping[str, Tensor]", concept: HasPrompt, folder: Path) -> Pairs:
         """photos[part]: uint8 (N, 3, S, S) -> their edits, batch after batch kept in `folder` until all are done."""
-        from weightgen.data.editors.diffusion.resumable import edit_photos
+        from weightgen.data.editors.resumable import edit_photos
 
         return edit_photos(self, photos, concept, folder)
 

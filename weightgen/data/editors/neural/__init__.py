@@ -1,0 +1,1 @@
+"""The neural editor: real style transfer by a small network, offline."""
