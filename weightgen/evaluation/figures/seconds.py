@@ -31,6 +31,7 @@ def curves_figure(
     bases, splits = (sorted({curve[name] for curve in drawn}) for name in ("base", "split"))
     figure = new_figure(7.6 * len(splits), 0.6 + 5.0 * len(bases))
     axes = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
+    filled: dict[Axes, list[Mapping[str, Any]]] = {}
     moving = [curve["points"][-1].seconds for curve in drawn if len(curve["points"]) > 1]
     for i, base in enumerate(bases):
         for j, split in enumerate(splits):
@@ -43,7 +44,9 @@ def curves_figure(
             panel.set_visible(bool(chosen))
             if moving and chosen:
                 _inset(panel, chosen, min(moving))
-            _names(panel, chosen)
+            filled[panel] = chosen
+    for panel, chosen in filled.items():  # heights hang on the limits, which all panels share
+        _names(panel, chosen)
     for panel in axes[-1]:
         panel.set_xlabel("training seconds (log above 1 s)", color=INK)
     for panel in axes[:, 0]:
