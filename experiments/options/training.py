@@ -11,7 +11,9 @@ from experiments.options.rules import (
     Rule,
     choice,
     either,
+    mapping,
     number,
+    optional,
     several,
     whole,
 )
@@ -99,6 +101,7 @@ BUDGET = {
     "guide.rounds": whole(1, 100),
     **under("finetune", TRAINING, {"trainable": choice("all", "lora"), "discriminator": choice("fresh", "base")}),
     "finetune.clock": choice("wall", "cpu"),
+    "finetune.epochs": optional(mapping(COUNT, "scratch", "lora", "generated")),
     **under("finetune.*", TRAINING, SCHEDULE),
     "checkpoint_every": COUNT,
 }

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from experiments.pipeline.options import Options
 from experiments.pipeline.runtime import Runtime
 from experiments.pipeline.stage import Artifact, Inputs, Stage
+from experiments.stages import pairs as pairs_stage
 from experiments.stages import photos
 from experiments.stages.init import init_class
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
+from weightgen.errors import WeightgenError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -34,10 +36,13 @@ def spec(
     """pairs: how many of them a new concept has, where that is not all. inputs: the concept's text and pairs, the shared
     photos, a subset of those where one is wanted; where it does not start from scratch the initial LoRA and its base."""
     init, given = init_class(method), dict(options("budget.finetune"))
-    schedules = {name: given.pop(name) for name in SCHEDULES}
+    schedules, epochs = {name: given.pop(name) for name in SCHEDULES}, given.pop("epochs") or {}
+    budget = given | schedules[init.schedule()]
+    if passes := epochs.get("generated" if "generator" in init.needs else init.schedule()):
+        budget["steps"] = epoch_steps(options, passes, budget["batch_size"])
     config = {
         **options.by_content("discriminator", "metrics"),
-        "budget": photos.subset_budget(options, given | schedules[init.schedule()]),
+        "budget": photos.subset_budget(options, budget),
         **photos.subset_key(options),
         **(pairs if init.schedule() != "own" else {}),
         **({"scratch": options(init.net)} if init.from_scratch() else {"lora": options("lora")}),
@@ -47,6 +52,14 @@ def spec(
     }
     name = method["name"]
     return STAGE.spec(config, inputs, f"finetune {name} {concept.name} {seed}", (name, concept, seed))
+
+
+def epoch_steps(options: Options, epochs: int, batch_size: int) -> int:
+    """Steps of so many passes over a concept's pairs. Raises WeightgenError where nobody knows how many it has."""
+    if options("pairs") is None and pairs_stage.premade(options):
+        raise WeightgenError("budget.finetune.epochs wants to know how many pairs a concept has: add pairs=<number>")
+    count = options("pairs") or options("photos.train")
+    return max(1, round(epochs * count / batch_size))
 
 
 def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runtime) -> dict[str, Any]:
