@@ -27,6 +27,7 @@ STAGES = {  # `weightgen run <stage>`, as `make <stage>`, or the app's own name
     "evaluate": "evaluate",
     "dashboard": "dashboard",
     "bench": "bench",
+    "gpu": "gpu",
     "sweep": "sweep",
     "study": "study",
     "artifacts": "artifacts",
