@@ -93,7 +93,7 @@ class Pipeline(StageGraph):
         together = [spec for spec in level if self._in_fleets(spec)]
         kinds = [[spec for spec in together if kind(spec) == one] for one in dict.fromkeys(map(kind, together))]
         shares = [of[i :: self.workers] for of in kinds for i in range(min(self.workers, len(of)))]
-        return [*shares, *([spec] for spec in level if spec not in together)]
+        return [*shares, *([spec] for spec in level if not self._in_fleets(spec))]
 
     def _in_fleets(self, spec: Spec) -> bool:
         """Whether one process trains several concepts at once of what this is."""
