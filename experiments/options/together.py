@@ -43,6 +43,8 @@ def _data(options: Options) -> Iterator[str]:
         yield f"evidence.pairs={shown}: a new concept has {have} pairs, see pairs and photos.train"
     train = options["concepts"].get("train")
     size = options["zoo"]["size"]
+    if "file" in options["zoo"] and options["budget"]["finetune"]["discriminator"] == "base":
+        yield "budget.finetune.discriminator=base: the base of zoo=manifest brings no discriminator, use fresh"
     if train is None or _premade(options) or "file" in options["zoo"]:
         return
     if size is not None and size > train:

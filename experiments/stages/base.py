@@ -11,7 +11,7 @@ from experiments.stages import lora, photos
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 from weightgen.data.concepts.manifest import Manifest
-from weightgen.files import content_hash
+from weightgen.files import content_hash, read_json
 
 GIVEN = "manifest"  # what a base that nobody trained here "sees"
 SHOWN = 4  # concepts whose images are logged and scored
@@ -105,7 +105,9 @@ STAGE = Stage("base", 1, "base", build, shared=True)
 
 def given_spec(manifest: Manifest) -> Spec:
     """The base of LoRAs that exist, where zoo=manifest says which."""
-    config = {"sees": GIVEN, "base_sha256": content_hash(manifest.base)}
+    told = read_json(manifest.base / "generator.json", "give the folder of a weight generator or of a base artifact")
+    # the base alone: the rest of a generator's folder, its card and denoiser, may change
+    config = {"sees": GIVEN, "base_sha256": content_hash(manifest.weights), "translator": told.get("translator", told)}
     return STAGE.spec(config, [], f"base {GIVEN}")
 
 

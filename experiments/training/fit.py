@@ -82,8 +82,9 @@ def fit(
     parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several. With
     strategy.graphs a GAN's training is a lane, else a run of Lightning's.
     """
-    if runtime.graphs and world() == 1 and batches.steps and by_lane(runtime, module):
-        evaluation = next((callback for callback in callbacks if isinstance(callback, EvaluationCallback)), None)
+    watched = all(isinstance(callback, EvaluationCallback) for callback in callbacks)  # a lane calls no other
+    if runtime.graphs and world() == 1 and batches.steps and watched and by_lane(runtime, module):
+        evaluation = next(iter(callbacks), None)
         with channels_last(module, runtime.channels_last):
             checkpoint = folder / ".checkpoint" / "lane.safetensors"
             return fit_lane(runtime, Training(module, batches, evaluation), checkpoint, loggers, label, bar)

@@ -15,6 +15,8 @@ def folder(tmp_path):
         for file in WEIGHTS:
             (tmp_path / name / file).write_text("{}")
     (tmp_path / "base").mkdir()
+    for file in ("generator.json", "base.safetensors"):
+        (tmp_path / "base" / file).write_text("{}")
     (tmp_path / "other").mkdir()
     return tmp_path
 
@@ -37,6 +39,7 @@ def test_prompts_are_train_concepts_and_folders_lie_beside_the_file(folder):
     ]
     assert manifest.folders == {"a pencil sketch in sepia tones": folder / "a", "冬の夜": folder / "b"}
     assert manifest.base == folder / "base"
+    assert manifest.weights == folder / "base" / "base.safetensors"
     assert manifest.concepts[0].factors  # what the procedural editor can draw
     assert not manifest.concepts[1].factors
 
@@ -45,6 +48,7 @@ def test_prompts_are_train_concepts_and_folders_lie_beside_the_file(folder):
     ("rows", "told"),
     [
         ([row()], "holds 1 LoRAs; 2 are needed"),
+        ([row(base="other"), row("b", "x", "other")], "the folder of no weight generator"),
         ([row(), row("b")], "the prompt .* is given twice"),
         ([row(), row("b", "x", "other")], "lines 1 and 2 name two bases"),
         ([row(), row("c", "x")], "line 2: adapter .* is no folder"),

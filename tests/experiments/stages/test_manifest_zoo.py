@@ -72,6 +72,8 @@ def test_changed_weights_are_another_artifact(given, tmp_path):
         assert StageGraph(configured(there, tmp_path)).blocks.key == before.key  # where it lies is not what it is
     finally:
         moved.rename(given.folder)
+    (given.folder / "base" / "README.md").write_text("another card")
+    assert StageGraph(configured(given, tmp_path)).blocks.key == before.key
     file = given.folder / "lora2" / "adapter_config.json"
     text = file.read_text()
     file.write_text(text.replace('"lora_alpha": 1', '"lora_alpha": 2'))
@@ -103,6 +105,7 @@ def test_make_denoiser_leaves_a_generator_and_make_evaluate_compares_it(given, t
         ([], "zoo.pairs=true"),
         (["zoo.size=9"], "zoo.size=9: choose 2 to 3"),
         (["base=all"], "bring their base"),
+        (["budget.finetune.discriminator=base"], "brings no discriminator"),
         (["lora.ranks.down=3", "budget.function.steps=0"], "set lora.ranks={down:2,up:1,out:1}"),
         (["lora.seed=5", "budget.function.steps=0"], "use lora.train=ab"),
         (["zoo.file=/nowhere.jsonl"], "zoo.file: /nowhere.jsonl cannot be read"),

@@ -10,15 +10,17 @@ from weightgen.errors import DataError
 
 FIELDS = {"adapter", "prompt", "base"}
 WEIGHTS = ("adapter_model.safetensors", "adapter_config.json")
+BASE_WEIGHTS = ("base.safetensors", "generator.safetensors")  # of a saved weight generator, of a `base` artifact
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """folders: prompt -> adapter folder; base: folder of the translator that all of them adapt."""
+    """folders: prompt -> adapter folder; base: folder of the translator that all of them adapt, weights: its file there."""
 
     concepts: tuple[Concept, ...]
     folders: dict[str, Path]
     base: Path
+    weights: Path
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -46,8 +48,12 @@ def read_manifest(path: str | Path) -> Manifest:
     if len(bases) > 1:
         lines = " and ".join(map(str, list(bases.values())[:2]))
         raise DataError(f"{path}: lines {lines} name two bases; the LoRAs of one zoo adapt one")
+    base = next(iter(bases))
+    files = [base / name for name in BASE_WEIGHTS if (base / name).is_file()]
+    if not files or not (base / "generator.json").is_file():
+        raise DataError(f"{path}: base {base} is the folder of no weight generator and of no base artifact; give one")
     items = ((f"in line {line} of {path}", {"prompt": row["prompt"], "split": "train"}) for line, row in rows)
-    return Manifest(tuple(concepts_of(items)), folders, next(iter(bases)))
+    return Manifest(tuple(concepts_of(items)), folders, base, files[0])
 
 
 def _folder(path: Path, where: str, row: dict[str, Any], name: str) -> Path:
