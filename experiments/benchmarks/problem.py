@@ -16,8 +16,9 @@ from experiments.benchmarks.runner import Stopwatch
 from experiments.pipeline.options import plain
 from experiments.training.payloads import seeded
 from weightgen.batches import Batches, PairBatches, Pairs, Texts
+from weightgen.lanes import Lanes
 from weightgen.rng import stream
-from weightgen.translation.lane import Lane, Lanes
+from weightgen.translation.lane import GanLane
 from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets import DISCRIMINATORS, TRANSLATORS
 from weightgen.translation.training import TranslatorModule
@@ -95,10 +96,10 @@ class Problem:
         nets = self.adapted(), self.discriminator()
         return TranslatorModule(*nets, **self.optimizers(), **self.schedule(), max_steps=steps)
 
-    def lane(self, concept: int, steps: int) -> Lane:
+    def lane(self, concept: int, steps: int) -> GanLane:
         """The same training on buffers alone, as `fleet.size` above 1 runs it."""
         device = "cuda" if self.cfg.strategy.trainer.accelerator == "gpu" else "cpu"
-        return Lane(self.module(steps), self.batches(concept, steps), device)
+        return GanLane(self.module(steps), self.batches(concept, steps), device)
 
     def trainer(self) -> pl.Trainer:
         """The configured Trainer with neither logs nor checkpoints."""

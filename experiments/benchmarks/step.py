@@ -17,7 +17,7 @@ from experiments.benchmarks.runner import Contest, Side
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
 from weightgen.batches import Batches
-from weightgen.translation.lane import Lanes
+from weightgen.lanes import Lanes
 from weightgen.translation.lora import merge_lora
 from weightgen.translation.training import FineTuneModule
 

@@ -18,7 +18,7 @@ from experiments.training.fit import tracked
 from experiments.training.lanes import HALF, TURN, LaneRun, advance
 from weightgen.artifacts import Spec, Store
 from weightgen.errors import WeightgenError
-from weightgen.translation.lane import Lanes
+from weightgen.lanes import Lanes
 
 FLEETS = {"lora": lora, "finetune": finetune}  # stages whose `training` and `publish` are apart
 

@@ -19,6 +19,7 @@ from experiments.training.checkpoints import AfterStep, Checkpoints, Seconds, re
 from experiments.training.csv_log import CsvLog
 from experiments.training.lanes import HALF, Training, fit_lane
 from experiments.training.wandb_run import SECONDS, start_run
+from weightgen.diffusion.averaged import AveragedModule
 from weightgen.errors import NotFinite, WeightgenError
 from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.rng import reseed
@@ -80,7 +81,7 @@ def fit(
     took, those of attempts before a kill included, summed over processes.
 
     parallel: which of strategy.parallel shares each batch among the processes of this stage, if there are several. With
-    strategy.graphs a GAN's training is a lane, else a run of Lightning's.
+    strategy.graphs a training is a lane where it can be, else a run of Lightning's.
     """
     watched = all(isinstance(callback, EvaluationCallback) for callback in callbacks)  # a lane calls no other
     if runtime.graphs and world() == 1 and batches.steps and watched and by_lane(runtime, module):
@@ -148,8 +149,10 @@ def shared(
 
 
 def by_lane(runtime: Runtime, module: pl.LightningModule) -> bool:
-    """Whether this training has a form on static buffers: a GAN's, without dropout, in a precision that lanes have."""
-    return isinstance(module, TranslatorModule) and not drops(module) and runtime.trainer["precision"] in HALF
+    """Whether this training has a form on static buffers: a GAN's or a denoiser's, without dropout, of whole batches, in a
+    precision that lanes have."""
+    kinds = (TranslatorModule, AveragedModule) if runtime.accumulate == 1 else TranslatorModule
+    return isinstance(module, kinds) and not drops(module) and runtime.trainer["precision"] in HALF
 
 
 def drops(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""A translator's training as a lane inside an artifact folder: resumable, measured at its points, its losses logged."""
+"""A training as a lane inside an artifact folder: resumable, measured at its points, its losses logged."""
 
 import json
 import logging
@@ -14,10 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.pipeline.runtime import Runtime
-from weightgen.batches import PairBatches
+from weightgen.batches import Batches
+from weightgen.diffusion.averaged import AveragedModule
+from weightgen.diffusion.lane import DenoiserLane
 from weightgen.evaluation.callback import EvaluationCallback
 from weightgen.files import save_tensors
-from weightgen.translation.lane import Lane, Lanes
+from weightgen.lanes import Lane, Lanes
+from weightgen.translation.lane import GanLane
 from weightgen.translation.training import FineTuneModule, TranslatorModule
 
 log = logging.getLogger(__name__)
@@ -30,9 +33,13 @@ CLOCKS = (time.perf_counter, time.process_time)
 class Training(NamedTuple):
     """What a stage trains: a module on batches, and where it is measured on the way, if it is."""
 
-    module: TranslatorModule
-    batches: PairBatches
+    module: TranslatorModule | AveragedModule
+    batches: Batches
     evaluation: EvaluationCallback | None = None
+
+
+def kind_of(module: TranslatorModule | AveragedModule) -> type[Lane]:
+    return GanLane if isinstance(module, TranslatorModule) else DenoiserLane
 
 
 class LaneRun:
@@ -43,7 +50,7 @@ class LaneRun:
 
     def __init__(self, training: Training, checkpoint: Path, every: int, device: torch.device, half: bool) -> None:
         self.training, self.module, self.evaluation = training, training.module, training.evaluation
-        self.lane = Lane(self.module, training.batches, device, half)
+        self.lane: Lane = kind_of(self.module)(self.module, training.batches, device, half)
         self.checkpoint, self.every, self.seconds, self.logged = checkpoint, every, 0.0, 0
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self.resume()

@@ -76,8 +76,8 @@ def test_rounds_start_from_own_text_anothers_or_zero_by_seed_and_step() -> None:
     generator = BlockGenerator(module.denoiser, Sampler(make_scheduler()), g.layout, g.normalizer)
     zero = torch.full((g.layout.blocks, 64), 7.0)
     trained = GuidedModule(g, generator, zero, lambda p: torch.optim.Adam(p, 1e-3))
-    starts = trained.starts(batches.batch(0))
-    assert torch.equal(starts, trained.starts(batches.batch(0)))
+    starts = trained.starts(batches.batch(0), 0)
+    assert torch.equal(starts, trained.starts(batches.batch(0), 0))
     kinds = {bool((row == 7).all()) for seed in range(6) for row in _with_seed(trained, seed, batches)}
     assert kinds == {True, False}
 
@@ -88,7 +88,7 @@ def test_a_share_of_the_concepts_goes_by_anothers_prompt() -> None:
     zero, batch = torch.zeros(g.layout.blocks, 64), batches.batch(0)
     for foreign, own in ((0.0, 4), (1.0, 0)):
         module = GuidedModule(g, generator, zero, lambda p: torch.optim.Adam(p, 1e-3), foreign=foreign)
-        called = module.called(batch)
+        called = module.called(batch, 0)
         kept = [torch.equal(a, b) for a, b in zip(called["tokens"], batch["tokens"], strict=True)]
         assert sum(kept) == own
         assert torch.equal(called["target"], batch["target"])
@@ -96,7 +96,7 @@ def test_a_share_of_the_concepts_goes_by_anothers_prompt() -> None:
 
 def _with_seed(trained: GuidedModule, seed: int, batches) -> torch.Tensor:
     trained.seed = seed
-    return trained.starts(batches.batch(0))
+    return trained.starts(batches.batch(0), 0)
 
 
 def test_the_init_needs_as_many_pairs_as_it_names_and_runs_its_rounds() -> None:
@@ -118,7 +118,7 @@ def test_the_init_needs_as_many_pairs_as_it_names_and_runs_its_rounds() -> None:
             GuidedInit(**bad)
 
 
-def test_how_many_pairs_guide_is_independent_of_the_first_concept_of_the_batch(monkeypatch) -> None:
+def test_how_many_pairs_guide_is_independent_of_the_first_concept_of_the_batch() -> None:
     """Over 900 steps of a zoo of 120 concepts, each of the 3 numbers of pairs goes with each third of the concepts."""
     g, module, _ = guide()
     generator = BlockGenerator(module.denoiser, Sampler(make_scheduler()), g.layout, g.normalizer)
@@ -128,8 +128,7 @@ def test_how_many_pairs_guide_is_independent_of_the_first_concept_of_the_batch(m
     batches = concept_batches(Pairs(photos, [photos] * 120), texts, torch.arange(120.0), concepts=4, photos=12)
     table = torch.zeros(3, 3)
     for step in range(900):
-        monkeypatch.setattr(GuidedModule, "global_step", step)
-        table[(1, 4, 8).index(trained.guiding()), int(batches.batch(step)["own"][0]) % 3] += 1
+        table[(1, 4, 8).index(trained.guiding(step)), int(batches.batch(step)["own"][0]) % 3] += 1
     expected = table.sum(0) * table.sum(1)[:, None] / 900
     assert (
         float(((table - expected) ** 2 / expected).sum()) < 18.5

@@ -9,7 +9,8 @@ from torch import nn
 
 from weightgen.batches import PairBatches, Pairs, Texts
 from weightgen.errors import WeightgenError
-from weightgen.translation.lane import Lane, Lanes, flat
+from weightgen.lanes import Lanes
+from weightgen.translation.lane import GanLane, flat
 from weightgen.translation.lora import LoraSpec, inject_lora
 from weightgen.translation.nets.e2gan import E2GANGenerator
 from weightgen.translation.nets.patchgan import PatchDiscriminator
@@ -60,7 +61,7 @@ def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
 
 @pytest.mark.parametrize(("kind", "adversarial"), [("b", True), ("ab", True), ("all", False), ("unet", True)])
 def test_a_lane_s_step_is_lightning_s_bit_for_bit(kind: str, adversarial: bool) -> None:
-    alone, lane = module(kind, adversarial), Lane(module(kind, adversarial), batches())
+    alone, lane = module(kind, adversarial), GanLane(module(kind, adversarial), batches())
     losses = by_lightning(alone)
     lane.advance(3)
     lane.advance(100)  # ends where its steps end
@@ -71,14 +72,14 @@ def test_a_lane_s_step_is_lightning_s_bit_for_bit(kind: str, adversarial: bool) 
 
 
 def test_a_lane_goes_on_from_a_state_as_if_it_had_not_stopped() -> None:
-    whole, first = Lane(module("unet"), batches()), Lane(module("unet"), batches())
+    whole, first = GanLane(module("unet"), batches()), GanLane(module("unet"), batches())
     whole.advance(STEPS)
     first.advance(4)
     saved = {name: value.clone() for name, value in first.state().items()}
     first.advance(1)  # what comes after the state is forgotten
     other = module("unet")
     nn.init.zeros_(next(other.generator.parameters()))  # what it starts from does not matter
-    second = Lane(other, batches())
+    second = GanLane(other, batches())
     second.load_state(saved)
     assert second.done == 4
     second.advance(STEPS)
@@ -87,7 +88,7 @@ def test_a_lane_goes_on_from_a_state_as_if_it_had_not_stopped() -> None:
 
 def test_lanes_side_by_side_are_runs_of_their_own() -> None:
     lanes, kinds = Lanes("cpu"), ["b", "unet", "b"]
-    made = [Lane(module(kind), batches(seed)) for seed, kind in enumerate(kinds)]
+    made = [GanLane(module(kind), batches(seed)) for seed, kind in enumerate(kinds)]
     for lane in made[:2]:
         lanes.add(lane)
     lanes.advance(3)
@@ -123,7 +124,7 @@ def test_a_lane_of_several_concepts_takes_the_pairs_that_lightning_takes(shared:
 
 
 def test_a_lane_waits_where_it_is_told_to() -> None:
-    lane = Lane(module(), batches())
+    lane = GanLane(module(), batches())
     lane.stop = 2
     lane.advance(5)
     assert lane.done == int(lane.counter) == 2
@@ -134,7 +135,7 @@ def test_a_lane_waits_where_it_is_told_to() -> None:
 
 def test_half_precision_keeps_weights_and_losses_near() -> None:
     """bfloat16 has 8 bits: the first loss is within a percent, and weights stay float32."""
-    exact, half = Lane(module("all"), batches()), Lane(module("all"), batches(), half=True)
+    exact, half = GanLane(module("all"), batches()), GanLane(module("all"), batches(), half=True)
     for lane in (exact, half):
         lane.advance(1)
     assert float(half.history[0, 0]) == pytest.approx(float(exact.history[0, 0]), rel=0.01)
@@ -145,4 +146,4 @@ def test_half_precision_keeps_weights_and_losses_near() -> None:
 @pytest.mark.parametrize("optimizer", [partial(torch.optim.SGD, lr=0.1), partial(torch.optim.Adam, amsgrad=True)])
 def test_an_optimizer_without_a_static_form_is_refused(optimizer) -> None:
     with pytest.raises(WeightgenError, match=r"use fleet\.size=1 strategy\.graphs=false"):
-        Lane(module(optimizer=optimizer), batches())
+        GanLane(module(optimizer=optimizer), batches())

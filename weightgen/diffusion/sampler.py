@@ -53,7 +53,8 @@ def is_direct(scheduler: DDIMScheduler) -> bool:
 
 def alpha_bar(scheduler: DDIMScheduler, t: Tensor) -> Tensor:
     """t: (N,) long -> (N, 1, 1) signal power of x_t, in [0, 1]."""
-    return scheduler.alphas_cumprod.to(t.device)[t][:, None, None]
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(t.device)  # which stays there, as in diffusers' add_noise
+    return scheduler.alphas_cumprod[t][:, None, None]
 
 
 def to_x0(scheduler: DDIMScheduler, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:

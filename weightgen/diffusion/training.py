@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from weightgen.diffusion.averaged import AveragedModule
+from weightgen.batches import Batch
+from weightgen.diffusion.averaged import ALL, AveragedModule
 from weightgen.diffusion.sampler import check_prediction, draw_noise, is_direct
 from weightgen.rng import stream
 from weightgen.schedules import Schedule
-from weightgen.slices import own_rows
 
 
 def masked_mse(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -32,6 +32,8 @@ class BlockDiffusionModule(AveragedModule):
     Batches: {"blocks": (N, K, D) normalised x_0, "valid": (N, K, D) bool, "index": (N, K) long, "tokens": (N, L, E),
     "text_mask": (N, L) bool}.
     """
+
+    losses = ("loss",)
 
     def __init__(
         self,
@@ -52,10 +54,25 @@ class BlockDiffusionModule(AveragedModule):
         self.terminal_fraction = terminal_fraction
         self.seed = seed
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = self.loss(self.denoiser, batch, *self.draw(batch["blocks"], batch_idx)) * batch.get("share", 1.0)
-        self.last_losses = {"train/loss": loss.detach()}
-        return loss
+    def drawn(self, batch: Batch, step: int, rows: int, mine: slice = ALL) -> Batch:
+        """With t (N,) long and noise (N, K, D): functions of the step alone, so that a resumed run draws what an
+        uninterrupted one draws; on the CPU, so that no device changes them; and for the whole batch, so that no number of
+        processes does.
+
+        terminal_fraction of the samples get the last step: one-step sampling evaluates the network there and
+        nowhere else, while uniform times would train it there once in num_train_timesteps samples.
+        """
+        x_0 = batch["blocks"]
+        times, noise = stream(self.seed, "denoiser/times", step), stream(self.seed, "denoiser/noise", step)
+        last = self.scheduler.config.num_train_timesteps - 1
+        t = torch.randint(0, last + 1, (rows,), generator=times)
+        t[torch.rand(rows, generator=times) < (1 if is_direct(self.scheduler) else self.terminal_fraction)] = last
+        eps = draw_noise(self.scheduler, rows, *x_0.shape[1:], generator=noise)
+        return batch | {"t": t[mine].to(x_0.device), "noise": eps[mine].to(x_0)}
+
+    def objective(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        loss = self.loss(self.denoiser, batch, batch["t"], batch["noise"]) * batch.get("share", 1.0)
+        return loss, [loss]
 
     def loss(self, net: nn.Module, batch: Mapping[str, Tensor], t: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of x_0 (or v) at times t (N,) with this noise (N, K, D)."""
@@ -79,20 +96,3 @@ class BlockDiffusionModule(AveragedModule):
         losses = [self.loss(net, batch, t, noise) for t in (torch.full_like(spaced, last), spaced)]
         net.train(training)
         return float(share * losses[0] + (1 - share) * losses[1])
-
-    def draw(self, x_0: Tensor, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """x_0: (N, K, D) -> t (N,) long, noise (N, K, D): a function of the step alone, so that a resumed run draws what an
-        uninterrupted one draws; on the CPU, so that no device changes them; and for the whole batch, so that no number of
-        processes does.
-
-        terminal_fraction of the samples get the last step: one-step sampling evaluates the network there and
-        nowhere else, while uniform times would train it there once in num_train_timesteps samples.
-        """
-        step = self.trainer.global_step
-        times, noise = stream(self.seed, "denoiser/times", step), stream(self.seed, "denoiser/noise", step)
-        last = self.scheduler.config.num_train_timesteps - 1
-        rows, mine = own_rows(len(x_0), self.trainer, batch_idx)
-        t = torch.randint(0, last + 1, (rows,), generator=times)
-        t[torch.rand(rows, generator=times) < (1 if is_direct(self.scheduler) else self.terminal_fraction)] = last
-        eps = draw_noise(self.scheduler, rows, *x_0.shape[1:], generator=noise)
-        return t[mine].to(x_0.device), eps[mine].to(x_0)

@@ -15,7 +15,7 @@ from weightgen.generation.generator import WeightGenerator
 from weightgen.generation.pictures.examples import examples
 from weightgen.generation.translator import Translator
 from weightgen.rng import drawing_from
-from weightgen.translation.lane import Lane
+from weightgen.translation.lane import GanLane
 from weightgen.translation.nets.patchgan import PatchDiscriminator
 from weightgen.translation.training import TranslatorModule
 
@@ -52,7 +52,7 @@ def adapt(
     model = start.merged().requires_grad_(True)
     module = TranslatorModule(model, discriminator, adam, l1_weight=L1_WEIGHT, max_steps=most)
     texts = Texts(start.text.tokens, start.text.mask, [[0]])
-    lane = Lane(module, PairBatches(Pairs(sources, [targets]), texts, BATCH, seed, most))
+    lane = GanLane(module, PairBatches(Pairs(sources, [targets]), texts, BATCH, seed, most))
     began = time.perf_counter()
     while lane.done < most and (steps is not None or time.perf_counter() - began < seconds):
         lane.advance(1)

@@ -4,20 +4,20 @@ Weight error does not rank methods: many LoRAs draw one concept. So the denoiser
 frozen base and scored on the concept's pairs, and that loss flows back through the translator into the denoiser.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from weightgen.diffusion.averaged import AveragedModule
+from weightgen.batches import Batch
+from weightgen.diffusion.averaged import ALL, AveragedModule
 from weightgen.diffusion.sampler import draw_noise, to_x0
 from weightgen.diffusion.training import masked_mse
 from weightgen.generation.through_base import ThroughBase
 from weightgen.rng import stream
 from weightgen.schedules import Schedule
-from weightgen.slices import own_rows
 from weightgen.translation.stacked_lora import StackedLora
 from weightgen.weights.blocks import BlockLayout
 from weightgen.weights.normalizer import Normalizer
@@ -30,6 +30,8 @@ class FunctionSpaceModule(AveragedModule):
     weight of the usual squared error to those, which keeps the generator near weights that fine-tuning has seen (0: function
     alone). `averaged` (EMA) is what to export.
     """
+
+    losses = ("l1", "weight")
 
     def __init__(
         self,
@@ -53,17 +55,18 @@ class FunctionSpaceModule(AveragedModule):
         self.weight_loss = weight_loss
         self.seed = seed
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
-        through, concepts = self.through, len(batch["own"])
-        rows, mine = own_rows(concepts, self.trainer, batch_index)
-        draw = stream(self.seed, "function/noise", self.global_step)
-        noise = draw_noise(self.scheduler, rows, *batch["own"].shape[1:], generator=draw)[mine].to(self.device)
+    def drawn(self, batch: Batch, step: int, rows: int, mine: slice = ALL) -> Batch:
+        draw = stream(self.seed, "function/noise", step)
+        noise = draw_noise(self.scheduler, rows, *batch["own"].shape[1:], generator=draw)
+        return batch | {"noise": noise[mine].to(batch["own"])}
+
+    def objective(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        through, noise = self.through, batch["noise"]
         last = self.scheduler.config.num_train_timesteps - 1
-        t = torch.full((concepts,), last, device=self.device)
-        index = torch.arange(through.layout.blocks, device=self.device).expand(concepts, -1)
+        t = torch.full((len(noise),), last, device=noise.device)
+        index = torch.arange(through.layout.blocks, device=noise.device).expand(len(noise), -1)
         output = self.denoiser(noise, t, index, batch["tokens"], batch["text_mask"])
         x_0 = to_x0(self.scheduler, output, noise, t) * through.valid
         image = through.loss(self.normalizer.denormalize(x_0) * through.valid, batch).mean()
         weight = masked_mse(x_0, batch["own"], through.valid.expand_as(x_0))
-        self.last_losses = {"train/l1": image.detach(), "train/weight": weight.detach()}
-        return image + self.weight_loss * weight
+        return image + self.weight_loss * weight, [image, weight]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from weightgen.diffusion.averaged import AveragedModule
+from weightgen.batches import Batch
+from weightgen.diffusion.averaged import ALL, AveragedModule
 from weightgen.generation.block_generator import BlockGenerator
 from weightgen.generation.guided import Guide
 from weightgen.rng import stream
@@ -48,37 +49,45 @@ class GuidedModule(AveragedModule):
         self.register_buffer("zero", zero, persistent=False)
         self.pairs, self.rounds, self.query = tuple(pairs), rounds, query
         self.foreign = foreign
+        self.losses = [f"l1_round{number + 1}" for number in range(rounds)]
         self.seed = seed
 
-    def called(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def called(self, batch: Batch, step: int) -> Batch:
         """The batch with the words that each concept goes by, drawn by (seed, step)."""
         concepts = len(batch["tokens"])
-        draw = torch.rand(concepts, generator=stream(self.seed, "guide/names", self.global_step))
+        draw = torch.rand(concepts, generator=stream(self.seed, "guide/names", step))
         named = (torch.arange(concepts) + (draw < self.foreign).long()) % concepts
-        return {**batch, **{name: batch[name][named] for name in ("tokens", "text_mask")}}
+        return batch | {name: batch[name][named] for name in ("tokens", "text_mask")}
 
     @torch.no_grad()
-    def starts(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def starts(self, batch: Batch, step: int) -> Tensor:
         """(N, K, D): where each concept's rounds begin, drawn by (seed, step)."""
         concepts = len(batch["tokens"])
         kind = torch.randint(
-            3, (concepts,), generator=stream(self.seed, "guide/starts", self.global_step)
+            3, (concepts,), generator=stream(self.seed, "guide/starts", step)
         )  # own prompt, another's, zero
         told = (torch.arange(concepts) + (kind == 1).long()) % concepts
         tokens, mask = batch["tokens"][told], batch["text_mask"][told]
-        noise = stream(self.seed, "guide/noise", self.global_step)
+        noise = stream(self.seed, "guide/noise", step)
         generated = self.generator(TextFeatures(tokens, mask, tokens.mean(1)), noise)
         return torch.where((kind == 2).to(generated.device)[:, None, None], self.zero, generated)
 
-    def guiding(self) -> int:
-        """How many pairs guide this step's rounds."""
-        noise = stream(self.seed, "guide/pairs", self.global_step)
+    def guiding(self, step: int) -> int:
+        """How many pairs guide the step's rounds."""
+        noise = stream(self.seed, "guide/pairs", step)
         return self.pairs[int(torch.randint(len(self.pairs), (), generator=noise))]
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> Tensor:
-        query = slice(batch["source"].shape[1] - self.query, None)
-        batch = self.called(batch)
-        rounds = self.guide.rounds(self.starts(batch), batch, self.guiding(), self.rounds)
-        losses = [self.guide.loss(blocks, batch, query) for blocks in rounds]
-        self.last_losses = {f"train/l1_round{i}": loss.detach().mean() for i, loss in enumerate(losses, 1)}
-        return torch.stack(losses).clamp(min=1e-4).log().mean()  # a loss of 0 has no logarithm
+    def drawn(self, batch: Batch, step: int, rows: int, mine: slice = ALL) -> Batch:
+        """With `start`, under the words that each concept goes by, and no more pairs than guide and judge."""
+        batch = self.called(batch, step)
+        total = batch["source"].shape[1]
+        kept = [*range(self.guiding(step)), *range(total - self.query, total)]
+        pairs = {name: batch[name][:, kept] for name in ("source", "target")}
+        return batch | pairs | {"start": self.starts(batch, step)}
+
+    def objective(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        guiding = batch["source"].shape[1] - self.query
+        rounds = self.guide.rounds(batch["start"], batch, guiding, self.rounds)
+        losses = [self.guide.loss(blocks, batch, slice(guiding, None)) for blocks in rounds]
+        # a loss of 0 has no logarithm
+        return torch.stack(losses).clamp(min=1e-4).log().mean(), [loss.mean() for loss in losses]

@@ -1,13 +1,10 @@
 """Normalisation of blocks: statistics of train concepts only, carried as an artifact."""
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Normalizer:
+class Normalizer(nn.Module):
     """(x - mean) / scale per weight; zero therefore stands for the zoo's mean set.
 
     mean: (K, D); scale: (K, D), constant within a block: its rms deviation over concepts and weights, so
@@ -16,6 +13,11 @@ class Normalizer:
 
     mean: Tensor
     scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)  # moves with what it is a part of
+        self.register_buffer("scale", scale, persistent=False)
 
     @classmethod
     def fit(cls, blocks: Tensor, valid: Tensor) -> "Normalizer":

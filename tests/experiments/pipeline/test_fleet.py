@@ -21,9 +21,10 @@ from experiments.training.csv_log import read
 from tests.helpers.apps import ROOT
 from tests.helpers.configs import composed
 from weightgen.artifacts import Spec, Store
+from weightgen.diffusion.lane import DenoiserLane
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.callback import EvaluationCallback
-from weightgen.translation.lane import Lane
+from weightgen.lanes import Lane
 
 RECIPE = ["experiment=smoke", "logger=csv", "strategy.workers=1"]
 
@@ -167,6 +168,45 @@ def test_a_base_on_a_lane_is_that_of_lightning_and_damage_starts_it_anew(zoo, ca
         assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
 
 
+def test_denoiser_function_and_refiner_on_lanes_are_those_of_lightning(zoo, monkeypatch) -> None:
+    """To the last bit, logs included, where each is killed on the way once."""
+    given = ["init=guided", "logger.every=2", "budget.checkpoint_every=1"]
+    alone, lanes = zoo(*given, folder="alone"), zoo(*given, "strategy.graphs=true", folder="lanes")
+    alone.ensure_all([alone.guide])
+    specs = [spec for spec in alone.guide.inputs if spec.stage == "function"] + [alone.guide]
+    specs = [*[spec for spec in specs[0].inputs if spec.stage == "denoiser"], *specs]
+    assert [spec.stage for spec in specs] == ["denoiser", "function", "guide"]
+    step, taken = DenoiserLane.step, []
+
+    def dies(self) -> None:
+        taken.append(step(self))
+        if len(taken) in (2, 8, 14):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(DenoiserLane, "step", dies)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            lanes.ensure_all([lanes.guide])
+    lanes.ensure_all([lanes.guide])
+    assert len(taken) == sum(spec.config["budget"]["steps"] for spec in specs) + 3
+    for spec in specs:
+        ours, theirs = (pipeline.store.require(spec) for pipeline in (lanes, alone))
+        name = "refiner" if spec.stage == "guide" else "denoiser"
+        a, b = (load_file(folder / f"{name}.safetensors") for folder in (ours, theirs))
+        assert [key for key in b if not torch.equal(a[key], b[key])] == []
+        losses = [
+            [
+                (row["step"], row[column])
+                for row in read(folder / "log/metrics.csv")
+                for column in row
+                if "train/" in column
+            ]
+            for folder in (ours, theirs)
+        ]
+        assert losses[0] == losses[1]
+        assert losses[0]
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_dropout_and_runs_without_steps_train_one_by_one(zoo, dropout: float) -> None:
     pipeline = zoo("fleet.size=4", f"scratch.dropout={dropout}", *COMPARED)
@@ -182,7 +222,7 @@ def test_dropout_and_runs_without_steps_train_one_by_one(zoo, dropout: float) ->
 
 KILLER = """
 import os, signal, sys
-from weightgen.translation.lane import Lane
+from weightgen.lanes import Lane
 at, steps, step = int(sys.argv.pop(1)), [0], Lane.step
 def counting(self):
     if steps[0] == at:
