@@ -56,6 +56,16 @@ def test_scores_are_the_distances_of_the_pooled_features():
     assert scores["kid"] == pytest.approx(kernel_distance(x, y))
 
 
+def test_a_reference_stays_where_its_features_are():
+    """On torch's meta device, which mixes with no other: nothing of it was computed on the CPU."""
+    features = Colours()
+    features.register_buffer("weight", torch.zeros(1, device="meta"))
+    reference = ImageMetrics(features, 3).reference(_random(7))
+    kept = [reference.targets, reference.pooled, *reference.maps, reference.statistics.mean, reference.statistics.root]
+    assert {value.device.type for value in kept} == {"meta"}
+    assert [len(value) for value in kept[:3]] == [7, 7, 7]
+
+
 def test_the_batch_size_does_not_matter():
     outputs, targets = _random(7), _random(7, seed=1)
     one, all_at_once = (ImageMetrics(Colours(), size) for size in (2, 100))

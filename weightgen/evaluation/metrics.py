@@ -12,7 +12,7 @@ from weightgen.evaluation.features import Features, check_images
 
 @dataclass(frozen=True)
 class Reference:
-    """What a concept's targets contribute to every score, computed once.
+    """What a concept's targets contribute to every score, computed once, on the features' device.
 
     targets: uint8 (M, 3, H, W); pooled: float32 (M, D); maps: float16 (M, C, h, w), channel-normalised.
     feature_set: the extractor's name, checked at use.
@@ -42,15 +42,16 @@ class ImageMetrics:
     def reference(self, targets: Tensor) -> Reference:
         """targets: uint8 (M, 3, H, W), M >= 2, in the order of the outputs that will be scored."""
         check_images(targets)
+        targets = targets.to(self._device())
         pooled, maps = [], []
         for batch in targets.split(self.batch_size):
-            vector, levels = self.features.levels(batch.to(self._device()))
-            pooled.append(vector.float().cpu())
+            vector, levels = self.features.levels(batch)
+            pooled.append(vector.float())
             # float16 halves the store; targets and their reload then score identically.
-            maps.append([_unit(level).half().cpu() for level in levels])
+            maps.append([_unit(level).half() for level in levels])
         stacked = tuple(torch.cat(level) for level in zip(*maps, strict=True))
         joined = torch.cat(pooled)
-        return Reference(targets.cpu(), joined, stacked, self.features.name, TargetStatistics.of(joined))
+        return Reference(targets, joined, stacked, self.features.name, TargetStatistics.of(joined))
 
     @torch.inference_mode()
     def __call__(self, outputs: Tensor, reference: Reference) -> dict[str, float]:
@@ -66,24 +67,24 @@ class ImageMetrics:
             raise ValueError(f"outputs {tuple(outputs.shape)}, targets {tuple(reference.targets.shape)}")
         if self.features.name != reference.feature_set:
             raise ValueError(f"reference made with {reference.feature_set}, scored with {self.features.name}")
-        pooled, absolute, perceptual = [], 0.0, 0.0
+        outputs = outputs.to(self._device())
+        pooled, absolute, perceptual = [], [], []
         for start in range(0, len(outputs), self.batch_size):
             part = slice(start, start + self.batch_size)
             batch = outputs[part]
-            vector, levels = self.features.levels(batch.to(self._device()))
-            pooled.append(vector.float().cpu())
-            difference = batch.cpu().float() - reference.targets[part].float()
-            absolute += difference.abs().double().sum().item()
+            vector, levels = self.features.levels(batch)
+            pooled.append(vector.float())
+            absolute.append((batch.float() - reference.targets[part].float()).abs().double().sum())
             for level, target in zip(levels, reference.maps, strict=True):
                 gap = (_unit(level) - target[part].to(level)).square().sum(dim=1)
-                perceptual += gap.mean(dim=(1, 2)).double().sum().item() / len(levels)
+                perceptual.append(gap.mean(dim=(1, 2)).double().sum() / len(levels))
         joined = torch.cat(pooled)
         return {
             "fid": frechet_distance(joined, reference.statistics),
             "kid": kernel_distance(joined, reference.pooled),
             "mmd": gaussian_distance(joined, reference.pooled),
-            "l1": absolute / (255 * outputs.numel()),
-            "perceptual": perceptual / len(outputs),
+            "l1": float(sum(absolute)) / (255 * outputs.numel()),
+            "perceptual": float(sum(perceptual)) / len(outputs),
         }
 
     def _device(self) -> torch.device:
