@@ -101,7 +101,7 @@ sweep: setup ## a multirun: make sweep EXP=smoke ARGS="init=e2gan,mean,generated
 study: setup ## an ablation: make study STUDY=block_size EXP=smoke -> reports/smoke/studies/block_size; again to resume
 	$(call run,study,$(if $(STUDY),study=$(STUDY)) experiment=$(EXP) $(ARGS))
 
-record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> experiments/results (FORCE=1 overwrites)
+record: setup ## keep a study's result: make record STUDY=block_size EXP=toy -> experiments/results/studies (FORCE=1 overwrites)
 	$(BIN)/python -m experiments.studies record "$(STUDY)" "$(EXP)" $(if $(FORCE),--force)
 
 studies: setup ## every study with its question and its state

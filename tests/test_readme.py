@@ -29,7 +29,7 @@ ALL = sorted(
 )
 RESULTS = ROOT / "experiments" / "results"
 # Written by a study or kept as it was recorded: their lines are as long as their tables.
-RECORDED = [path for path in ALL if path.parent.parent == RESULTS and path.parent.name != "gpu"]
+RECORDED = [path for path in ALL if RESULTS in path.parents and path.parent not in (RESULTS, RESULTS / "gpu")]
 PAGES = [path for path in ALL if path not in RECORDED]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -154,8 +154,10 @@ def test_every_page_is_one_link_away() -> None:
     assert {name(path) for path in PAGES} - {name(path) for path in linked if path.is_relative_to(ROOT)} == {
         "README.md"
     }
-    index = RESULTS / "README.md"
-    linked = {(RESULTS / link.split("#")[0]).resolve() for link in LINK.findall(index.read_text())}
+    indices = [RESULTS / "README.md", RESULTS / "studies" / "README.md"]
+    linked = {
+        (index.parent / link.split("#")[0]).resolve() for index in indices for link in LINK.findall(index.read_text())
+    }
     assert set(RECORDED) <= linked
 
 

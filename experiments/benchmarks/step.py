@@ -8,18 +8,26 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
+from experiments.benchmarks.generation import generator
 from experiments.benchmarks.hand import COMPILED, HandLoop
-from experiments.benchmarks.problem import Problem, Setting
+from experiments.benchmarks.problem import SEED, Problem, Setting
 from experiments.benchmarks.runner import Contest, Side
+from experiments.pipeline.options import plain
 from experiments.pipeline.runtime import Runtime
 from experiments.training.fit import fit
-from weightgen.batches import Batches
-from weightgen.lanes import Lanes
-from weightgen.translation.lora import merge_lora
+from weightgen.batches import Batches, Pairs, concept_batches
+from weightgen.diffusion.lane import DenoiserLane
+from weightgen.generation.function_space import FunctionSpaceModule
+from weightgen.lanes import Lane, Lanes
+from weightgen.translation.lora import LoraSpec, merge_lora
+from weightgen.translation.stacked_lora import StackedLora
 from weightgen.translation.training import FineTuneModule
+from weightgen.weights.blocks import BlockLayout
 
 Training = tuple[pl.LightningModule, Any]  # and its batches
 Make = Callable[[], Training]
@@ -62,7 +70,7 @@ def step(setting: Setting) -> Iterator[Contest]:
 def _on_lanes(setting: Setting, work: Problem, options: Any) -> Iterator[Contest]:
     """A lane's step against a plain loop, the same in a CUDA graph where there is CUDA, and Lightning's."""
     title, nets = f"step LoRA on a lane {work.size} px against", (work.adapted(), work.discriminator())
-    lane = Side(partial(on_a_lane, setting, work, options.steps), options.steps)
+    lane = Side(partial(on_a_lane, setting, partial(work.lane, 0, options.steps + WARM), options.steps), options.steps)
     plain: dict[str, list[str]] = {"a plain loop": []}
     plain |= {"a plain loop in a graph": ["cuda_graphs"]} if setting.device.type == "cuda" else {}
     for name, given in plain.items():
@@ -71,6 +79,25 @@ def _on_lanes(setting: Setting, work: Problem, options: Any) -> Iterator[Contest
         yield Contest(f"{title} {name}", "ms/step", loop, lane, options.target)
     eager = Side(partial(under_lightning, setting, partial(_lora, work, options.steps + WARM)), options.steps)
     yield Contest(f"{title} Lightning", "ms/step", eager, lane)
+    through = partial(_through_base, work, options.steps + WARM)
+    eager = Side(partial(under_lightning, setting, through), options.steps)
+    lane = Side(
+        partial(on_a_lane, setting, lambda: DenoiserLane(*through(), setting.device), options.steps), options.steps
+    )
+    yield Contest(f"step through the base on a lane {work.size} px against Lightning", "ms/step", eager, lane)
+
+
+def _through_base(work: Problem, steps: int) -> Training:
+    cfg, budget = work.cfg, work.cfg.budget.function
+    stacked = StackedLora(work.base, LoraSpec(**plain(cfg.lora)))
+    layout = BlockLayout(stacked.shapes, cfg.blocks.size, cfg.blocks.rule)
+    untrained = generator(cfg, layout, torch.device("cpu"))
+    scheduler, optimizer = untrained.sampler.scheduler, instantiate(budget.optimizer)
+    module = FunctionSpaceModule(untrained.denoiser, scheduler, stacked, layout, untrained.normalizer, optimizer)
+    pairs = Pairs(work.photos, [work.targets(concept) for concept in range(budget.concepts)])
+    own = torch.zeros(budget.concepts, layout.blocks, layout.size)
+    texts = work.texts(budget.concepts)
+    return module, concept_batches(pairs, texts, own, budget.concepts, budget.photos, SEED, steps)
 
 
 def _lora(work: Problem, steps: int) -> Training:
@@ -117,9 +144,9 @@ def under_lightning(setting: Setting, make: Make) -> float:
     return clock.seconds
 
 
-def on_a_lane(setting: Setting, work: Problem, steps: int) -> float:
+def on_a_lane(setting: Setting, make: Callable[[], Lane], steps: int) -> float:
     """Seconds of `steps` steps after WARM that do not count; where there is CUDA, of a captured graph."""
-    lane, lanes = work.lane(0, steps + WARM), Lanes(setting.device)
+    lane, lanes = make(), Lanes(setting.device)
     lanes.add(lane)
     lanes.advance(WARM)
     return setting.clock(partial(lanes.advance, steps))

@@ -13,7 +13,7 @@ from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import read_table
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results"
+RESULTS = ROOT / "results" / "studies"
 RECORDED = ("table.csv", "figure.png", "README.md")
 
 

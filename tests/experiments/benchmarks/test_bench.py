@@ -80,6 +80,7 @@ def test_every_family_writes_its_rows(tmp_path: Path) -> None:
         "step fine-tune of all weights 16 px against a plain loop [ms/step]",
         "step LoRA on a lane 16 px against a plain loop [ms/step]",
         "step LoRA on a lane 16 px against Lightning [ms/step]",
+        "step through the base on a lane 16 px against Lightning [ms/step]",
         "generation K=15 all blocks at once against one by one, block U-Net [s]",
         "generation K=15 one step against 2 [s]",
         "generation K=15 2 concepts in a batch against one at a time [s/concept]",
