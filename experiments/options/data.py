@@ -114,6 +114,7 @@ EDITOR = {
     "splits": SHARES,
     "concepts_csv": optional(TEXT),
     "render": whole(64, 1024, multiple=4),
+    "references": optional(TEXT),
     "variation": either(SHARE, mapping(SHARE, "strength", "colour", "scale", "phase")),
     "layout": choice("auto", "ab", "folders"),
     "direction": choice("a_to_b", "b_to_a"),

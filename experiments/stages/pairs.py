@@ -27,8 +27,9 @@ def spec(options: Options, concept: Concept, photos: Sequence[Spec]) -> Spec:
         "prompt": concept.prompt,
         "factors": [list(factor) for factor in concept.factors],
     }
-    if not photos:
-        config["content"] = editor(options("editor")).fingerprint(concept)
+    if hasattr(EDITORS.find(options("editor.name")), "fingerprint"):
+        content = editor(options("editor")).fingerprint(concept)
+        config |= {} if content is None else {"content": content}
     return STAGE.spec(config, photos, f"pairs {concept.name}", concept)
 
 

@@ -12,6 +12,7 @@ from weightgen.data.splits import check_shares, split_prompts
 from weightgen.errors import DataError
 
 FIELDS = ("prompt", "name", "split", "category", "paraphrases")
+REFERENCE = "reference"  # pictures whose style a concept has: editor=neural reads them
 SHARES = {"validation": 0.1, "unseen_combination": 0.1, "unseen_factor": 0.1}
 Item = dict[str, Any]
 
@@ -20,7 +21,8 @@ class FileConcepts:
     """Concepts of a UTF-8 file.
 
     .jsonl: a line is an object {prompt, name?, split?, category?, paraphrases?: [...]}, or a string. .csv: columns of these
-    names, paraphrases separated by "|". Any other ending: one prompt a line; blank lines do not count.
+    names, paraphrases separated by "|". Both may have a `reference`, which editor=neural reads. Any other ending: one prompt
+    a line; blank lines do not count.
     splits: shares of the prompts without a split of their own (see `split_prompts`); seed: of that choice.
     """
 
@@ -31,9 +33,9 @@ class FileConcepts:
 
     def load(self) -> list[Concept]:
         """-> concepts in the file's order. DataError: names the file and the line."""
-        read = {".jsonl": json_lines, ".csv": _csv_rows}.get(self.path.suffix.lower(), _lines)
         items: dict[str, Item] = {}
-        for line, item in read(self.path, text_of(self.path, "concepts.path")):
+        for line, item in read_items(self.path, "concepts.path"):
+            item.pop(REFERENCE, None)
             where = f"in line {line} of {self.path}"
             if unknown := set(item) - set(FIELDS):
                 named = ", ".join(sorted(map(str, unknown)))
@@ -51,6 +53,12 @@ class FileConcepts:
         return concepts_of(
             (where, {key: value for key, value in item.items() if key != "category"}) for where, item in items.items()
         )
+
+
+def read_items(path: Path, option: str) -> list[tuple[int, Item]]:
+    """(line, its fields) of a file of concepts. option: what named it. DataError: names the file and the line."""
+    read = {".jsonl": json_lines, ".csv": _csv_rows}.get(path.suffix.lower(), _lines)
+    return read(path, text_of(path, option))
 
 
 def text_of(path: Path, option: str) -> str:
