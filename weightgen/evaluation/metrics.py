@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightgen.evaluation.distances import TargetStatistics, frechet_distance, gaussian_distance, kernel_distance
@@ -90,6 +90,22 @@ class ImageMetrics:
     def _device(self) -> torch.device:
         tensors = [*self.features.parameters(), *self.features.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
+
+
+class PerceptualLoss(nn.Module):
+    """The perceptual distance as a loss: LPIPS with all weights equal (Zhang et al. 2018, eq. 1). features: frozen."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """images, targets: (B, 3, H, W) in [-1, 1] -> (B,), each in [0, 4]; its gradient is that of `images` alone."""
+        with torch.no_grad():
+            wanted = self.features.maps(127.5 * (targets + 1))
+        found = self.features.maps(127.5 * (images + 1))
+        gaps = [(_unit(a) - _unit(b)).square().sum(1).mean((1, 2)) for a, b in zip(found, wanted, strict=True)]
+        return torch.stack(gaps).mean(0)
 
 
 FLAT = 2.0  # grey levels: a picture, or what tells two pictures apart, below this spread is nothing that was drawn

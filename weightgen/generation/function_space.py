@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
+from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
 from weightgen.batches import Batch
@@ -28,10 +29,9 @@ class FunctionSpaceModule(AveragedModule):
 
     Batches are those of `weightgen.batches.concept_batches`, whose `own` is the concepts' normalised zoo sets. weight_loss:
     weight of the usual squared error to those, which keeps the generator near weights that fine-tuning has seen (0: function
-    alone). `averaged` (EMA) is what to export.
+    alone). perceptual: a frozen module, (drawn, target) in [-1, 1] -> a distance a picture, and its weight beside the L1,
+    which alone leaves starts blurred. `averaged` (EMA) is what to export.
     """
-
-    losses = ("l1", "weight")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class FunctionSpaceModule(AveragedModule):
         normalizer: Normalizer,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         weight_loss: float = 0.0,
+        perceptual: nn.Module | None = None,
+        perceptual_weight: float = 0.0,
         ema_decay: float = 0.98,
         warmup_steps: int = 20,
         decay_steps: int | None = None,
@@ -53,6 +55,8 @@ class FunctionSpaceModule(AveragedModule):
         self.through = ThroughBase(stacked, layout)
         self.normalizer = normalizer
         self.weight_loss = weight_loss
+        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
+        self.losses = ["l1", "weight"] + ["perceptual"] * (perceptual is not None)
         self.seed = seed
 
     def drawn(self, batch: Batch, step: int, rows: int, mine: slice = ALL) -> Batch:
@@ -67,6 +71,10 @@ class FunctionSpaceModule(AveragedModule):
         index = torch.arange(through.layout.blocks, device=noise.device).expand(len(noise), -1)
         output = self.denoiser(noise, t, index, batch["tokens"], batch["text_mask"])
         x_0 = to_x0(self.scheduler, output, noise, t) * through.valid
-        image = through.loss(self.normalizer.denormalize(x_0) * through.valid, batch).mean()
-        weight = masked_mse(x_0, batch["own"], through.valid.expand_as(x_0))
-        return image + self.weight_loss * weight, [image, weight]
+        pictures = through.pictures(self.normalizer.denormalize(x_0) * through.valid, batch)
+        image, weight = l1_loss(*pictures), masked_mse(x_0, batch["own"], through.valid.expand_as(x_0))
+        loss, parts = image + self.weight_loss * weight, [image, weight]
+        if self.perceptual is not None:
+            parts.append(self.perceptual(*pictures).mean())
+            loss = loss + self.perceptual_weight * parts[-1]
+        return loss, parts

@@ -31,12 +31,15 @@ class ThroughBase(nn.Module):
 
     def loss(self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)) -> Tensor:
         """blocks: (N, K, D) raw; the L1, in [-1, 1] units (pix2pix eq. 4), of each concept's pairs `part` -> (N,)."""
+        fake, target = self.pictures(blocks, batch, part)
+        return l1_loss(fake, target, reduction="none").flatten(1).mean(1).unflatten(0, (len(blocks), -1)).mean(1)
+
+    def pictures(self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """What is drawn of each concept's pairs `part`, and their targets: (N m, 3, H, W) in [-1, 1], concept by concept."""
         source, target = batch["source"][:, part], batch["target"][:, part]
-        concepts, photos = source.shape[:2]
-        prompt = (batch[name].repeat_interleave(photos, 0) for name in ("tokens", "text_mask"))
+        prompt = (batch[name].repeat_interleave(source.shape[1], 0) for name in ("tokens", "text_mask"))
         fake = self.stacked(to_signed(source).flatten(0, 1), *prompt, self.layout.from_blocks(blocks))
-        error = l1_loss(fake, to_signed(target).flatten(0, 1), reduction="none")
-        return error.flatten(1).mean(1).unflatten(0, (concepts, photos)).mean(1)
+        return fake, to_signed(target).flatten(0, 1)
 
     def loss_and_gradient(
         self, blocks: Tensor, batch: Mapping[str, Tensor], part: slice = slice(None)
