@@ -8,11 +8,7 @@ from tests.helpers.through_base import TRAINER, parts
 
 def test_a_perceptual_loss_is_added_with_its_weight() -> None:
     (plain, batches), (told, _) = parts(1), parts(1)
-    told.perceptual, told.perceptual_weight, told.losses = (
-        lambda a, b: (a - b).square().mean((1, 2, 3)),
-        3.0,
-        ["l1", "weight", "p"],
-    )
+    told.perceptual, told.perceptual_weight = lambda a, b: (a - b).square().mean((1, 2, 3)), 3.0
     batch = plain.drawn(batches.batch(0), 0, 4)
     loss, parts_told = told.objective(batch)
     fake, target = told.through.pictures(

@@ -170,7 +170,7 @@ def test_a_base_on_a_lane_is_that_of_lightning_and_damage_starts_it_anew(zoo, ca
 
 def test_denoiser_function_and_refiner_on_lanes_are_those_of_lightning(zoo, monkeypatch) -> None:
     """To the last bit, logs included, where each is killed on the way once."""
-    given = ["init=guided", "logger.every=2", "budget.checkpoint_every=1"]
+    given = ["init=guided", "logger.every=2", "budget.checkpoint_every=1", "budget.function.perceptual=0.1"]
     alone, lanes = zoo(*given, folder="alone"), zoo(*given, "strategy.graphs=true", folder="lanes")
     alone.ensure_all([alone.guide])
     specs = [spec for spec in alone.guide.inputs if spec.stage == "function"] + [alone.guide]
