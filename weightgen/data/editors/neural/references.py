@@ -14,6 +14,7 @@ from weightgen.extras import optional
 from weightgen.files import content_hash, sha256
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 SIDE = 384  # px at which the network paints, whatever editor.render
@@ -34,7 +35,9 @@ def read_references(path: str | Path) -> dict[str, tuple[Path, ...]]:
             raise DataError(f"{path}, line {line}: reference takes the path of a picture, or a list of them")
         pictures = tuple(path.parent / name.strip() for name in names)
         if missing := [picture for picture in pictures if not picture.is_file()]:
-            raise DataError(f"{path}, line {line}: the picture {missing[0]} does not exist")
+            raise DataError(
+                f"{path}, line {line}: the picture {missing[0]} does not exist; paths are relative to the file"
+            )
         if pictures:
             found[item.get("prompt")] = pictures
     if not found:
@@ -43,23 +46,31 @@ def read_references(path: str | Path) -> dict[str, tuple[Path, ...]]:
 
 
 def fingerprint(pictures: tuple[Path, ...]) -> str:
-    """What decides the style: the pictures' content and the networks'."""
+    """What decides the style: the pictures' content and the networks'. DataError: one is no picture."""
+    for picture in pictures:
+        looked_at(picture)
     networks = [_network(name) for name in ("arbitrary_predict", "arbitrary_transform")]
     return sha256("".join(content_hash(path) for path in (*pictures, *networks)))
 
 
 @lru_cache(maxsize=64)
-def style_vector(picture: Path) -> Tensor:
-    """(1, 1, 1, 100). DataError: no picture."""
+def looked_at(picture: Path) -> np.ndarray:
+    """What the network sees of a picture: float32 (1, STYLE_SIDE, STYLE_SIDE, 3) in [0, 1]. DataError: no picture."""
     import numpy as np
-    import torch
 
     try:
         image = decode_photo(picture).resize((STYLE_SIDE, STYLE_SIDE))
     except DataError as error:
-        raise DataError(f"editor.references: {picture} {error}") from error
-    given = np.asarray(image, np.float32)[None] / 255
-    return torch.from_numpy(_session("arbitrary_predict").run(None, {"style_image": given})[0])
+        raise DataError(f"editor.references: {picture} {error}; give a picture that can be opened") from error
+    return np.asarray(image, np.float32)[None] / 255
+
+
+@lru_cache(maxsize=64)
+def style_vector(picture: Path) -> Tensor:
+    """(1, 1, 1, 100). DataError: no picture."""
+    import torch
+
+    return torch.from_numpy(_session("arbitrary_predict").run(None, {"style_image": looked_at(picture)})[0])
 
 
 def painted(image: Tensor, style: Tensor) -> Tensor:
