@@ -1,7 +1,7 @@
 """Prompts of the neural editor: painterly styles by what they look like, alone and mixed, and their splits."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from weightgen.data.concepts.concept import Concept, slug
 from weightgen.data.splits import SPLITS
@@ -43,19 +43,35 @@ Pair = tuple[str, str]
 
 
 def style_weights(prompt: str) -> dict[int, float]:
-    """Number of a style -> its share; shares sum to 1. DataError: a prompt that names no style, or more than two."""
-    if prompt in STYLES:
-        return {STYLES.index(prompt): 1.0}
-    for first, second in itertools.permutations(range(len(STYLES)), 2):
-        names = STYLES[first], STYLES[second]
-        if prompt == TOUCH.format(*names):
-            return {first: 1 - TOUCH_SHARE, second: TOUCH_SHARE}
-        if prompt == EQUAL.format(*names):
-            return {first: 0.5, second: 0.5}
+    """Number of a style -> its share; shares sum to 1. A style goes by its name, or by words of it that no other name has.
+
+    DataError: a prompt that names no style, or more than two.
+    """
+    for names, share in _readings(prompt):
+        numbers = [_number(name) for name in names]
+        if None not in numbers and len(set(numbers)) == len(numbers):
+            return dict(zip(numbers, (1 - share, share), strict=False))
     raise DataError(
         f"the neural editor does not know {prompt!r}: name a style such as {STYLES[19]!r}, or two of them as in "
         f"{TOUCH.format(STYLES[19], STYLES[22])!r} (all of them: weightgen/data/README.md)"
     )
+
+
+def _readings(prompt: str) -> Iterator[tuple[Sequence[str], float]]:
+    """Every way to read a prompt: the styles that it names, one or two, and the second one's share."""
+    yield [prompt], 0.0
+    yield prompt.split(TOUCH.format("", ""), 1), TOUCH_SHARE
+    joint, ending = " and ", " in equal parts"
+    if prompt.endswith(ending):
+        parts = prompt.removesuffix(ending).split(joint)  # names may have an "and" themselves
+        for count in range(1, len(parts)):
+            yield [joint.join(parts[:count]), joint.join(parts[count:])], 0.5
+
+
+def _number(name: str) -> int | None:
+    """The style of that name, or the only one that has all of these words."""
+    having = [number for number, style in enumerate(STYLES) if set(name.split()) <= set(style.split())]
+    return STYLES.index(name) if name in STYLES else having[0] if len(having) == 1 else None
 
 
 class StyleConcepts:
