@@ -8,13 +8,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from experiments.options.table import CONF
-from experiments.sweeps.study_report import finished, state
+from experiments.sweeps.study_report import FIGURE, SPEEDUP, finished, state
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "studies"
-RECORDED = ("table.csv", "figure.png", "README.md")
+RECORDED = ("table.csv", FIGURE, "README.md")
 
 
 def known_studies() -> dict[str, str]:
@@ -64,7 +64,8 @@ def record(name: str, recipe: str, reports: Path, results: Path, force: bool) ->
     if earlier not in (None, recipe) and not force:
         raise WeightgenError(f"{target} holds the result of {earlier}: overwrite it with FORCE=1")
     target.mkdir(parents=True, exist_ok=True)
-    for file in RECORDED:
+    (target / SPEEDUP).unlink(missing_ok=True)
+    for file in [*RECORDED, *([SPEEDUP] if (source / SPEEDUP).exists() else [])]:
         shutil.copyfile(source / file, target / file)
     return target
 

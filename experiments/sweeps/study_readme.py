@@ -35,7 +35,10 @@ def readme(
     parts += ["\n".join(_provenance(plan, progress, done, rows))]
     if table:
         parts += ["## Reading", "\n".join(f"- {line}" for line in readings(table, runs))]
-        parts += ["![gap closed against the axis](figure.png)", "## Table", _markdown(table, plan)]
+        parts += ["![gap closed against the axis](figure.png)"]
+        if any(row["speedup_low"] is not None for row in table):
+            parts += ["![speed-up to the last FID of pix2pix against the axis](speedup.png)"]
+        parts += ["## Table", _markdown(table, plan)]
     notes = [*plan["notes"], *(f"`{plan['axis']}={r['value']}` could not be had: {r['reason']}" for r in absent)]
     parts += ["## Notes", "\n".join(f"- {note}" for note in [*notes, GAP_CLOSED, PAIRED])]
     return "\n\n".join(parts) + "\n"
@@ -124,4 +127,10 @@ def _markdown(table: Table, plan: dict[str, Any]) -> str:
         "blocks": shown("blocks", "d"),
     }
     ends: Columns = {"FID end": shown("fid_end", ".4g"), "seconds": shown("seconds", ".1f")}
+    if any(row["speedup_low"] is not None for row in table):
+        ends["speed-up to pix2pix's last FID"] = _speedup
     return render({**columns, **ends} if plan["finetune"] else columns, table)
+
+
+def _speedup(row: dict[str, Any]) -> str:
+    return "never" if row["speedup"] is None and row["censored"] else estimate(row, "speedup")

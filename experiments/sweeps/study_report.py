@@ -9,9 +9,10 @@ from typing import Any
 from filelock import FileLock
 
 from experiments.sweeps.study_readme import readme
-from weightgen.evaluation.comparisons import summarize
+from weightgen.evaluation.comparisons import races, summarize
 from weightgen.evaluation.curves import Groups, collect
 from weightgen.evaluation.figures.charts import study_figure
+from weightgen.evaluation.methods import FROM_SCRATCH
 from weightgen.evaluation.results import Table, columns, read_results, write_table
 from weightgen.files import write_text
 
@@ -20,7 +21,9 @@ SUMMARISED = columns(
     "base split method concepts seeds gap_closed gap_closed_low gap_closed_high gap_closed_fid fid_start l1_start "
     "fid_end seconds"
 )
-TABLE_COLUMNS = ("experiment", "axis", "value", *SUMMARISED, "generation_seconds", "denoiser_seconds", "blocks")
+RACED = ("speedup", "speedup_low", "speedup_high", "censored")  # to the last FID of pix2pix, where it takes part
+FIGURE, SPEEDUP = "figure.png", "speedup.png"
+TABLE_COLUMNS = ("experiment", "axis", "value", *SUMMARISED, *RACED, "generation_seconds", "denoiser_seconds", "blocks")
 
 
 def file_name(name: str) -> str:
@@ -55,8 +58,10 @@ def state(folder: Path) -> str:
 
 def table_rows(plan: dict[str, Any], record: dict[str, Any], runs: Groups) -> Table:
     """One row per base, split and method of one value. generation_seconds: mean time to the initial weights, text
-    encoding included; denoiser_seconds and blocks (K) where the method has a denoiser."""
+    encoding included; denoiser_seconds and blocks (K) where the method has a denoiser; RACED where the study fine-tunes."""
     table = []
+    raced = races(runs, (FROM_SCRATCH,)) if plan["finetune"] else []
+    races_of = {(row["base"], row["split"], row["method"]): row for row in raced}
     for row in summarize(runs):
         starts = [curve.start for curve in runs[row["base"], row["split"]][row["method"]].values()]
         facts = record["bases"].get(row["base"], {"denoised": []})
@@ -64,6 +69,7 @@ def table_rows(plan: dict[str, Any], record: dict[str, Any], runs: Groups) -> Ta
         table.append(
             {"experiment": plan["recipe"], "axis": plan["axis"], "value": record["label"]}
             | {name: row[name] for name in SUMMARISED}
+            | {name: races_of.get((row["base"], row["split"], row["method"]), {}).get(name) for name in RACED}
             | {
                 "generation_seconds": statistics.fmean(start["train_seconds"] for start in starts),
                 "denoiser_seconds": facts["denoiser_seconds"] if denoised else None,
@@ -74,17 +80,19 @@ def table_rows(plan: dict[str, Any], record: dict[str, Any], runs: Groups) -> Ta
 
 
 def gather(folder: Path) -> None:
-    """Write table.csv, figure.png and README.md from the values finished so far."""
+    """Write table.csv, figure.png, README.md and, with fine-tuning, speedup.png from the values finished so far."""
     with FileLock(folder / ".gather.lock"):
         plan, done, absent = finished(folder)
         rows = {r["label"]: read_results(folder / "runs" / f"{file_name(r['label'])}.csv") for r in done}
         runs = {name: collect(part) for name, part in rows.items()}
         table = [row for record in done for row in table_rows(plan, record, runs[record["label"]])]
+        for stale in ("table.csv", FIGURE, SPEEDUP):
+            (folder / stale).unlink(missing_ok=True)
+        title = f"{plan['study']} ({plan['recipe']})"
         if table:
             write_table(folder / "table.csv", TABLE_COLUMNS, table)
-            study_figure(table, folder / "figure.png", plan["axis"], f"{plan['study']} ({plan['recipe']})")
-        else:
-            for stale in ("table.csv", "figure.png"):
-                (folder / stale).unlink(missing_ok=True)
+            study_figure(table, folder / FIGURE, plan["axis"], title)
+        if any(row["speedup_low"] is not None for row in table):
+            study_figure(table, folder / SPEEDUP, plan["axis"], title, of="speedup")
         every = [row for part in rows.values() for row in part]
         write_text(folder / "README.md", readme(plan, state(folder), (done, absent), every, runs, table))

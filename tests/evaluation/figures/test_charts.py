@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from weightgen.evaluation.curves import Point
-from weightgen.evaluation.figures.charts import _limits, novelty_figure, study_figure, sweep_figure
+from weightgen.evaluation.figures.charts import _known, _limits, novelty_figure, study_figure, sweep_figure
 from weightgen.evaluation.figures.seconds import curves_figure
 from weightgen.evaluation.methods import colour
 
@@ -82,6 +82,15 @@ def test_it_draws_every_method_but_the_levels(tmp_path):
     study_figure([*rows, estimate("2", "nearest", None)], tmp_path / "b.png", "steps", "title")
     for name in ("a.png", "b.png"):
         assert (np.abs(pixels(tmp_path / name) - rgb("generated")).max(1) < 20).sum() > 100
+
+
+def test_a_speed_up_that_is_never_is_drawn_at_0_and_one_that_is_unknown_is_not():
+    rows = [
+        {"speedup": value, "speedup_low": low, "speedup_high": low}
+        for value, low in ((4.0, 1.0), (None, 0.0), (None, None))
+    ]
+    assert [row["speedup"] for row in _known(rows, "speedup")] == [4.0, 0.0]
+    assert _limits(rows, "speedup") == (-0.06, 4.06)
 
 
 def test_an_interval_far_out_does_not_flatten_the_values():

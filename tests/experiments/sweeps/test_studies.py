@@ -22,7 +22,7 @@ from experiments.sweeps.study_report import gather, state
 from tests.helpers.apps import ROOT, Runs
 from tests.helpers.configs import CONF, composed
 from weightgen.errors import WeightgenError
-from weightgen.evaluation.results import write_results
+from weightgen.evaluation.results import read_results, write_results
 from weightgen.inits.base import GIBBERISH
 from weightgen.translation.lora import LoraSpec
 
@@ -175,6 +175,33 @@ def test_the_table_and_the_reading_of_known_numbers(tmp_path: Path) -> None:
     assert "`blocks.size=three` could not be had: no weights" in text
     assert "wall time: 4 s" in text
     assert state(folder) == "done, 2 of 3 (three could not be had)"
+
+
+def test_a_study_that_fine_tunes_says_how_fast_pix2pix_s_quality_is_reached(tmp_path: Path) -> None:
+    folder = hand_made(tmp_path / "study", one=0.3, two=0.2)
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(plan | {"finetune": True}))
+    ends = {
+        "one": {"e2gan": (10.0, 5.0), "generated": (10.0, 2.0)},
+        "two": {"e2gan": (11.0, 5.0), "generated": (10.0, 4.0)},
+    }
+    for label, runs in ends.items():
+        path = folder / "runs" / f"{label}.csv"
+        rows = [*read_results(path), *(result("pix2pix", c, 0.6) for c in "ab")]
+        for method, (fid, seconds) in {"pix2pix": (10.0, 8.0), **runs}.items():
+            late = {"step": 40, "train_seconds": 0.25 + seconds, "fid": fid}
+            rows += [result(method, concept, 0.2) | late for concept in "ab"]
+        write_results(path, rows)
+    gather(folder)
+    table = {(row["value"], row["method"]): row for row in read(folder / "table.csv")}
+    assert float(table["one", "generated"]["speedup"]) == pytest.approx(8.25 / 2.25)
+    assert float(table["two", "generated"]["speedup"]) == pytest.approx(8.25 / 4.25)
+    assert (table["two", "e2gan"]["speedup"], table["two", "e2gan"]["censored"]) == ("", "2")
+    assert (folder / "speedup.png").stat().st_size > 1000
+    text = (folder / "README.md").read_text()
+    assert "(speedup.png)" in text
+    assert "| 3.67 [3.67, 3.67] |" in text
+    assert "| never |" in text
 
 
 def test_rows_of_other_settings_do_not_count(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from weightgen.files import replacing
 
 INK, FAINT = "#222222", "#d9d9d9"
 LEGEND_COLUMN = 2.8  # inches: what the longer labels take
-MARGIN = 0.6  # how far an interval may stretch a study's axis beyond the values
+GAP = "gap_closed"
+MARGIN = 0.6  # how far an interval may stretch a study's axis beyond the values, in parts of the largest
 
 
 def novelty_figure(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -51,16 +52,17 @@ def novelty_figure(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     save(figure, path, dpi=110)
 
 
-def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str, title: str) -> None:
-    """Gap closed at step 0 against a study's axis, with intervals, beside the trivial rivals.
+def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str, title: str, of: str = GAP) -> None:
+    """Gap closed at step 0, or the speed-up to pix2pix's last FID, against a study's axis, with intervals.
 
-    rows: value, base, split, method, gap_closed, gap_closed_low, gap_closed_high (None where unknown).
+    rows: value, base, split, method, and `of` with its _low and _high (None where unknown). of: "gap_closed" or "speedup".
     A panel per base (down) and split (across), a colour per method over the values in the order of the rows, joined by
-    lines where the values are numbers. Zero and the own LoRA are 0 and 1 by definition, so both are levels. Intervals
-    far beyond the values are cut at the frame.
+    lines where the values are numbers. Zero and the own LoRA close 0 and 1 of the gap by definition, and pix2pix is as
+    fast as itself, so these are levels; a speed-up that is never is 0. Intervals far beyond the values are cut at the frame.
     """
     values, bases, splits = (list(dict.fromkeys(row[name] for row in rows)) for name in ("value", "base", "split"))
-    shown = [row for row in rows if row["method"] not in (START, OWN, FROM_SCRATCH)]
+    levels = (START, OWN, FROM_SCRATCH) if of == GAP else (OWN, FROM_SCRATCH)
+    shown = [row for row in rows if row["method"] not in levels]
     names = ordered(row["method"] for row in shown)
     figure = new_figure(1.2 + 4.6 * len(splits), 1.3 + 3.3 * len(bases))
     panels = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
@@ -71,35 +73,35 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
             chosen = [row for row in shown if (row["base"], row["split"]) == (base, split)]
             for k, name in enumerate(names):
                 offset = 0.24 * ((k + 0.5) / len(names) - 0.5)
-                handles[name] = _estimates(panel, [r for r in chosen if r["method"] == name], values, offset)
+                handles[name] = _estimates(panel, [r for r in chosen if r["method"] == name], values, offset, of)
             panel_title(panel, base, split.replace("_", " "), bases)
             panel.axhline(0, color="#888888", linewidth=0.9, linestyle="--", zorder=1)
             panel.axhline(1, color=colour(OWN), linewidth=1.6, linestyle=(0, (1, 1.5)), zorder=1)
             panel.set_xticks(range(len(values)), values)
             panel.grid(True, axis="y", color=FAINT, linewidth=0.7)
             panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylim(*_limits(shown))
+    panels[0][0].set_ylim(*_limits(shown, of))
     for panel in panels[-1]:
         panel.set_xlabel(axis)
     for panel in panels[:, 0]:
-        panel.set_ylabel("gap closed at step 0 (L1)")
-    figure.suptitle(f"{title}: 0 is {label(START)}, 1 the {label(OWN)}", fontsize=10.5, x=0.01, ha="left")
+        panel.set_ylabel("gap closed at step 0 (L1)" if of == GAP else f"speed-up to {label(FROM_SCRATCH)}'s last FID")
+    meaning = f"0 is {label(START)}, 1 the {label(OWN)}" if of == GAP else "0 is never, 1 as fast"
+    figure.suptitle(f"{title}: {meaning}", fontsize=10.5, x=0.01, ha="left")
     _legend(figure, handles, min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)))
     save(figure, path, dpi=130)
 
 
-def _estimates(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str], offset: float) -> Any:
+def _estimates(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str], offset: float, of: str) -> Any:
     """One method's values with their intervals -> its legend handle."""
-    points = [row for row in rows if row["gap_closed"] is not None]
-    closed = [row["gap_closed"] for row in points]
+    points = _known(rows, of)
+    middle, *ends = ([row[name] for row in points] for name in (of, f"{of}_low", f"{of}_high"))
     low, high = (
-        [abs(row[end] - row["gap_closed"]) if row[end] is not None else 0.0 for row in points]
-        for end in ("gap_closed_low", "gap_closed_high")
+        [0.0 if end is None else abs(end - value) for end, value in zip(side, middle, strict=True)] for side in ends
     )
     mine = any(ours(row["method"]) for row in rows)
     return panel.errorbar(
         [values.index(row["value"]) + offset for row in points],
-        closed,
+        middle,
         yerr=[low, high],
         color=colour(rows[0]["method"]) if rows else "none",
         linestyle="-" if any(value.replace(".", "").isdigit() for value in values) else "none",
@@ -112,12 +114,18 @@ def _estimates(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[
     )
 
 
-def _limits(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    closed = [row["gap_closed"] for row in rows if row["gap_closed"] is not None]
-    low, high = min([0.0, *closed]), max([1.0, *closed])
-    ends = [row[end] for row in rows for end in ("gap_closed_low", "gap_closed_high")]
-    known = [end for end in ends if end is not None]
-    return (max(min([low, *known]), low - MARGIN) - 0.06, min(max([high, *known]), high + MARGIN) + 0.06)
+def _known(rows: Sequence[Mapping[str, Any]], of: str) -> list[Mapping[str, Any]]:
+    """The rows that have a value; an interval without one is of runs that mostly never arrive, which counts as 0."""
+    found = [row for row in rows if row[of] is not None or row[f"{of}_low"] is not None]
+    return [{**row, of: row[of] or 0.0} for row in found]
+
+
+def _limits(rows: Sequence[Mapping[str, Any]], of: str = GAP) -> tuple[float, float]:
+    points = _known(rows, of)
+    middle = [row[of] for row in points]
+    low, high = min([0.0, *middle]), max([1.0, *middle])
+    ends = [end for row in points for end in (row[f"{of}_low"], row[f"{of}_high"]) if end is not None]
+    return (max(min([low, *ends]), low - MARGIN * high) - 0.06, min(max([high, *ends]), high + MARGIN * high) + 0.06)
 
 
 def sweep_figure(names: Sequence[str], scores: Mapping[str, Sequence[float | None]], path: str | Path) -> None:
