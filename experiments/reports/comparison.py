@@ -144,7 +144,7 @@ def compare(recipe: str, rows: list[ResultRow]) -> Comparison:
         recipe,
         rows,
         summary=comparisons.summarize(groups),
-        races=comparisons.races(translators),
+        races=comparisons.races(groups),
         wins=comparisons.wins(translators),
         wins_from_pairs=[
             row for method in FROM_PAIRS if method in present for row in comparisons.wins(translators, method)

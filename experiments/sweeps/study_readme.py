@@ -6,7 +6,7 @@ from typing import Any
 from experiments.reports.markdown import Columns, estimate, method_cell, number, render, shown, words
 from weightgen.evaluation.comparisons import gap_difference
 from weightgen.evaluation.curves import Groups
-from weightgen.evaluation.methods import FROM_SCRATCH, OURS, OWN, START, label, ordered, ours
+from weightgen.evaluation.methods import FLOOR, FROM_SCRATCH, OURS, OWN, START, label, ordered, ours
 from weightgen.evaluation.results import Table
 
 GAP_CLOSED = (
@@ -90,7 +90,7 @@ def _reading(group: Table, runs: dict[str, Groups], way: str) -> str:
     else:
         line += f", its best, and {estimate(worst, 'gap_closed')} at {worst['value']}, its worst"
         line += f"; {_difference(runs, best, worst)}"
-    skipped = (START, OWN, FROM_SCRATCH)
+    skipped = (START, OWN, FROM_SCRATCH, FLOOR)
     rivals = [
         row
         for row in group

@@ -138,13 +138,13 @@ def race(runs: Runs, targets: Runs, bootstrap: int = 2000, seed: int = 0) -> dic
 
 
 def races(groups: Groups, targets: Sequence[str] = (FROM_SCRATCH, START), bootstrap: int = 2000) -> Table:
-    """-> dicts with RACE_COLUMNS: every method against the last FID of each target method, see `race`."""
+    """-> dicts with RACE_COLUMNS: every method but the floor against the last FID of each target method, see `race`."""
     table = []
     for (base, split), methods in groups.items():
         for target in [name for name in targets if name in methods]:
             for method, runs in methods.items():
                 figures = race(runs, methods[target], bootstrap)
-                if figures["runs"]:
+                if figures["runs"] and method != FLOOR:
                     table.append({"base": base, "split": split, "target": target, "method": method} | figures)
     return table
 

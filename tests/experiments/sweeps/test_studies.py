@@ -187,7 +187,10 @@ def test_a_study_that_fine_tunes_says_how_fast_pix2pix_s_quality_is_reached(tmp_
     }
     for label, runs in ends.items():
         path = folder / "runs" / f"{label}.csv"
-        rows = [*read_results(path), *(result("pix2pix", c, 0.6) for c in "ab")]
+        rows = [
+            *read_results(path),
+            *(result(m, c, l1) for c in "ab" for m, l1 in (("pix2pix", 0.6), ("second_draw", 0.01))),
+        ]
         for method, (fid, seconds) in {"pix2pix": (10.0, 8.0), **runs}.items():
             late = {"step": 40, "train_seconds": 0.25 + seconds, "fid": fid}
             rows += [result(method, concept, 0.2) | late for concept in "ab"]
@@ -197,11 +200,13 @@ def test_a_study_that_fine_tunes_says_how_fast_pix2pix_s_quality_is_reached(tmp_
     assert float(table["one", "generated"]["speedup"]) == pytest.approx(8.25 / 2.25)
     assert float(table["two", "generated"]["speedup"]) == pytest.approx(8.25 / 4.25)
     assert (table["two", "e2gan"]["speedup"], table["two", "e2gan"]["censored"]) == ("", "2")
+    assert table["two", "second_draw"]["speedup_low"] == ""  # the floor runs no race
     assert (folder / "speedup.png").stat().st_size > 1000
     text = (folder / "README.md").read_text()
     assert "(speedup.png)" in text
     assert "| 3.67 [3.67, 3.67] |" in text
     assert "| never |" in text
+    assert "the best of its rivals at two, mean of training LoRAs" in text  # nor is it a rival
 
 
 def test_rows_of_other_settings_do_not_count(tmp_path: Path) -> None:

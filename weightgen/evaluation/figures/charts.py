@@ -84,7 +84,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
     for panel in panels[-1]:
         panel.set_xlabel(axis)
     for panel in panels[:, 0]:
-        panel.set_ylabel("gap closed at step 0 (L1)" if of == GAP else f"speed-up to {label(FROM_SCRATCH)}'s last FID")
+        panel.set_ylabel("gap closed at step 0 (L1)" if of == GAP else "speed-up to pix2pix's last FID")
     meaning = f"0 is {label(START)}, 1 the {label(OWN)}" if of == GAP else "0 is never, 1 as fast"
     figure.suptitle(f"{title}: {meaning}", fontsize=10.5, x=0.01, ha="left")
     _legend(figure, handles, min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)))
