@@ -62,7 +62,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
     """
     values, bases, splits = (list(dict.fromkeys(row[name] for row in rows)) for name in ("value", "base", "split"))
     levels = (START, OWN, FROM_SCRATCH) if of == GAP else (OWN, FROM_SCRATCH)
-    shown = [row for row in rows if row["method"] not in levels]
+    shown = [row for row in _known(rows, of) if row["method"] not in levels]
     names = ordered(row["method"] for row in shown)
     figure = new_figure(1.2 + 4.6 * len(splits), 1.3 + 3.3 * len(bases))
     panels = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
@@ -93,14 +93,13 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
 
 def _estimates(panel: Axes, rows: Sequence[Mapping[str, Any]], values: Sequence[str], offset: float, of: str) -> Any:
     """One method's values with their intervals -> its legend handle."""
-    points = _known(rows, of)
-    middle, *ends = ([row[name] for row in points] for name in (of, f"{of}_low", f"{of}_high"))
+    middle, *ends = ([row[name] for row in rows] for name in (of, f"{of}_low", f"{of}_high"))
     low, high = (
         [0.0 if end is None else abs(end - value) for end, value in zip(side, middle, strict=True)] for side in ends
     )
     mine = any(ours(row["method"]) for row in rows)
     return panel.errorbar(
-        [values.index(row["value"]) + offset for row in points],
+        [values.index(row["value"]) + offset for row in rows],
         middle,
         yerr=[low, high],
         color=colour(rows[0]["method"]) if rows else "none",
