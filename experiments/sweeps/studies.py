@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from experiments.options.table import CONF
-from experiments.sweeps.study_report import FIGURE, SPEEDUP, finished, state
+from experiments.sweeps.study_readme import FIGURE, SPEEDUP
+from experiments.sweeps.study_report import finished, state
 from weightgen.errors import WeightgenError
 from weightgen.evaluation.results import read_table
 

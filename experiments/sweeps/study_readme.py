@@ -9,6 +9,7 @@ from weightgen.evaluation.curves import Groups
 from weightgen.evaluation.methods import FLOOR, FROM_SCRATCH, OURS, OWN, START, label, ordered, ours
 from weightgen.evaluation.results import Table
 
+FIGURE, SPEEDUP = "figure.png", "speedup.png"
 GAP_CLOSED = (
     "Gap closed: how much of the way from the base with LoRA at zero to the concept's own trained LoRA an "
     "initialisation covers before any fine-tuning, on L1 to the targets, with its 95 % bootstrap interval over "
@@ -35,13 +36,18 @@ def readme(
     parts += ["\n".join(_provenance(plan, progress, done, rows))]
     if table:
         parts += ["## Reading", "\n".join(f"- {line}" for line in readings(table, runs))]
-        parts += ["![gap closed against the axis](figure.png)"]
-        if any(row["speedup_low"] is not None for row in table):
-            parts += ["![speed-up to the last FID of pix2pix against the axis](speedup.png)"]
+        parts += [f"![gap closed against the axis]({FIGURE})"]
+        if raced(table):
+            parts += [f"![speed-up to the last FID of pix2pix against the axis]({SPEEDUP})"]
         parts += ["## Table", _markdown(table, plan)]
     notes = [*plan["notes"], *(f"`{plan['axis']}={r['value']}` could not be had: {r['reason']}" for r in absent)]
     parts += ["## Notes", "\n".join(f"- {note}" for note in [*notes, GAP_CLOSED, PAIRED])]
     return "\n\n".join(parts) + "\n"
+
+
+def raced(table: Table) -> bool:
+    """Whether the study fine-tuned beside pix2pix, so that there are speed-ups."""
+    return any(row["speedup_low"] is not None for row in table)
 
 
 def _provenance(plan: dict[str, Any], progress: str, done: Table, rows: Table) -> list[str]:
@@ -127,7 +133,7 @@ def _markdown(table: Table, plan: dict[str, Any]) -> str:
         "blocks": shown("blocks", "d"),
     }
     ends: Columns = {"FID end": shown("fid_end", ".4g"), "seconds": shown("seconds", ".1f")}
-    if any(row["speedup_low"] is not None for row in table):
+    if raced(table):
         ends["speed-up to pix2pix's last FID"] = _speedup
     return render({**columns, **ends} if plan["finetune"] else columns, table)
 

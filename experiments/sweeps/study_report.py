@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from experiments.sweeps.study_readme import readme
+from experiments.sweeps.study_readme import FIGURE, SPEEDUP, raced, readme
 from weightgen.evaluation.comparisons import races, summarize
 from weightgen.evaluation.curves import Groups, collect
 from weightgen.evaluation.figures.charts import study_figure
@@ -22,7 +22,6 @@ SUMMARISED = columns(
     "fid_end seconds"
 )
 RACED = ("speedup", "speedup_low", "speedup_high", "censored")  # to the last FID of pix2pix, where it takes part
-FIGURE, SPEEDUP = "figure.png", "speedup.png"
 TABLE_COLUMNS = ("experiment", "axis", "value", *SUMMARISED, *RACED, "generation_seconds", "denoiser_seconds", "blocks")
 
 
@@ -60,8 +59,8 @@ def table_rows(plan: dict[str, Any], record: dict[str, Any], runs: Groups) -> Ta
     """One row per base, split and method of one value. generation_seconds: mean time to the initial weights, text
     encoding included; denoiser_seconds and blocks (K) where the method has a denoiser; RACED where the study fine-tunes."""
     table = []
-    raced = races(runs, (FROM_SCRATCH,)) if plan["finetune"] else []
-    races_of = {(row["base"], row["split"], row["method"]): row for row in raced}
+    found = races(runs, (FROM_SCRATCH,)) if plan["finetune"] else []
+    races_of = {(row["base"], row["split"], row["method"]): row for row in found}
     for row in summarize(runs):
         starts = [curve.start for curve in runs[row["base"], row["split"]][row["method"]].values()]
         facts = record["bases"].get(row["base"], {"denoised": []})
@@ -86,13 +85,16 @@ def gather(folder: Path) -> None:
         rows = {r["label"]: read_results(folder / "runs" / f"{file_name(r['label'])}.csv") for r in done}
         runs = {name: collect(part) for name, part in rows.items()}
         table = [row for record in done for row in table_rows(plan, record, runs[record["label"]])]
-        for stale in ("table.csv", FIGURE, SPEEDUP):
-            (folder / stale).unlink(missing_ok=True)
         title = f"{plan['study']} ({plan['recipe']})"
         if table:
             write_table(folder / "table.csv", TABLE_COLUMNS, table)
             study_figure(table, folder / FIGURE, plan["axis"], title)
-        if any(row["speedup_low"] is not None for row in table):
+        else:
+            for stale in ("table.csv", FIGURE):
+                (folder / stale).unlink(missing_ok=True)
+        if raced(table):
             study_figure(table, folder / SPEEDUP, plan["axis"], title, of="speedup")
+        else:
+            (folder / SPEEDUP).unlink(missing_ok=True)
         every = [row for part in rows.values() for row in part]
         write_text(folder / "README.md", readme(plan, state(folder), (done, absent), every, runs, table))

@@ -12,10 +12,8 @@ def test_every_style_and_mixture_says_what_it_means():
         assert style_weights(style) == {number: 1.0}
     assert style_weights(TOUCH.format(STYLES[19], STYLES[22])) == {19: 0.7, 22: 0.3}
     assert style_weights(EQUAL.format(STYLES[0], STYLES[9])) == {0: 0.5, 9: 0.5}  # whose names have an "and" themselves
-    assert style_weights("stormy blue swirls with a touch of red cubism") == {
-        19: 0.7,
-        22: 0.3,
-    }  # no other has both words
+    # Words that no other name has all of will do.
+    assert style_weights("stormy blue swirls with a touch of red cubism") == {19: 0.7, 22: 0.3}
     assert style_weights("orange pastels and bubbles in equal parts") == {0: 0.5, 6: 0.5}
     assert style_weights("autumn impasto") == {5: 1.0}
 

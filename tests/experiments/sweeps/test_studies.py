@@ -178,7 +178,7 @@ def test_the_table_and_the_reading_of_known_numbers(tmp_path: Path) -> None:
 
 
 def test_a_study_that_fine_tunes_says_how_fast_pix2pix_s_quality_is_reached(tmp_path: Path) -> None:
-    folder = hand_made(tmp_path / "study", one=0.3, two=0.2)
+    folder = hand_made(tmp_path / "toy" / "studies" / "block_size", one=0.3, two=0.2)
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps(plan | {"finetune": True}))
     ends = {
@@ -207,6 +207,13 @@ def test_a_study_that_fine_tunes_says_how_fast_pix2pix_s_quality_is_reached(tmp_
     assert "| 3.67 [3.67, 3.67] |" in text
     assert "| never |" in text
     assert "the best of its rivals at two, mean of training LoRAs" in text  # nor is it a rival
+    kept = record("block_size", "toy", tmp_path, tmp_path / "results", force=True)
+    assert (kept / "speedup.png").read_bytes() == (folder / "speedup.png").read_bytes()
+    (folder / "plan.json").write_text(json.dumps(plan))  # without fine-tuning neither has that picture any more
+    gather(folder)
+    kept = record("block_size", "toy", tmp_path, tmp_path / "results", force=True)
+    assert not (kept / "speedup.png").exists()
+    assert not (folder / "speedup.png").exists()
 
 
 def test_rows_of_other_settings_do_not_count(tmp_path: Path) -> None:

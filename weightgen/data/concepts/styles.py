@@ -61,7 +61,7 @@ def _readings(prompt: str) -> Iterator[tuple[Sequence[str], float]]:
     """Every way to read a prompt: the styles that it names, one or two, and the second one's share."""
     yield [prompt], 0.0
     yield prompt.split(TOUCH.format("", ""), 1), TOUCH_SHARE
-    joint, ending = " and ", " in equal parts"
+    _, joint, ending = EQUAL.split("{}")
     if prompt.endswith(ending):
         parts = prompt.removesuffix(ending).split(joint)  # names may have an "and" themselves
         for count in range(1, len(parts)):
@@ -70,8 +70,10 @@ def _readings(prompt: str) -> Iterator[tuple[Sequence[str], float]]:
 
 def _number(name: str) -> int | None:
     """The style of that name, or the only one that has all of these words."""
+    if name in STYLES:
+        return STYLES.index(name)
     having = [number for number, style in enumerate(STYLES) if set(name.split()) <= set(style.split())]
-    return STYLES.index(name) if name in STYLES else having[0] if len(having) == 1 else None
+    return having[0] if len(having) == 1 else None
 
 
 class StyleConcepts:
