@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 
-from weightgen.batches import Batches, PairBatches, Pairs, Texts, concept_batches
+from weightgen.batches import Batches, PairBatches, Pairs, Texts, at_once, concept_batches
 from weightgen.errors import WeightgenError
 
 PHOTOS, CONCEPTS = 5, 3
@@ -133,3 +133,10 @@ def test_the_same_photos_given_once_or_for_each_concept_make_the_same_batches(ki
     once, each = make(SOURCES), make([SOURCES] * 3)
     for step in range(6):
         assert same(once.batch(step), each.batch(step))
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "count"), [("cpu", 64, 32), ("cpu", 128, 8), ("cpu", 1024, 1), ("cuda", 256, 64)]
+)
+def test_a_net_gets_as_many_pictures_at_once_as_its_device_is_fast_with(device: str, side: int, count: int) -> None:
+    assert at_once(torch.zeros(1, 3, side, 1).expand(1, 3, side, side), torch.device(device)) == count

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from weightgen.batches import Batches
+from weightgen.batches import Batches, at_once
 from weightgen.errors import WeightgenError
 
 
@@ -67,16 +67,16 @@ def _rows(batch: Mapping[str, Tensor]) -> int:
     return len(next(iter(batch.values())))
 
 
-def spread(make: Callable[[Tensor], Tensor], images: Tensor, batch_size: int = 64) -> Tensor:
+def spread(make: Callable[[Tensor], Tensor], images: Tensor, batch_size: int | None = None) -> Tensor:
     """make(images), the processes of the group taking turns at batches of them; all of them get all, in order.
 
     images: (N, 3, H, W) -> uint8 (N, 3, H, W), on the CPU. So scores are of all images at once, never a mean of scores. The
-    batches are those of one process (`translate`), for their size rounds convolutions: the images are the very same.
+    batches are by default those of one process (`translate`), for their size rounds convolutions: the images are the same.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return make(images)
     world, rank = dist.get_world_size(), dist.get_rank()
-    batches = images.split(batch_size)
+    batches = images.split(batch_size or at_once(images, images.device))
     made: list[list[Tensor]] = [[]] * world
     dist.all_gather_object(made, [make(batch) for batch in batches[rank::world]])
     return torch.cat([made[i % world][i // world] for i in range(len(batches))])

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from weightgen.batches import at_once
 from weightgen.errors import NotFinite
 
 
@@ -17,17 +18,19 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def translate(generator: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:
+def translate(
+    generator: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int | None = None
+) -> Tensor:
     """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) bool -> uint8 (N, 3, H, W) on CPU.
 
-    The generator runs in evaluation mode and is left in the mode it was in. Raises NotFinite where a picture holds values
-    that are no numbers, which would come out black.
+    batch_size: how many the net gets at once; None: `at_once`. The generator runs in evaluation mode and is left in the
+    mode it was in. Raises NotFinite where a picture holds values that are no numbers, which would come out black.
     """
     device = next(generator.parameters()).device
     training = generator.training
     generator.eval()
     outputs = []
-    for chunk in images.split(batch_size):
+    for chunk in images.split(batch_size or at_once(images, device)):
         prompt = tokens.to(device).expand(len(chunk), -1, -1), text_mask.to(device).expand(len(chunk), -1)
         pictures = generator(to_signed(chunk.to(device)), *prompt)
         if not bool(pictures.isfinite().all()):

@@ -78,9 +78,9 @@ class TranslatorModule(pl.LightningModule):
         return optimizers, [torch.optim.lr_scheduler.LambdaLR(o, self.schedule) for o in optimizers]
 
     @torch.no_grad()
-    def translate(self, images: Tensor, tokens: Tensor, text_mask: Tensor, batch_size: int = 64) -> Tensor:
+    def translate(self, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:
         """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) -> uint8 (N, 3, H, W) on CPU."""
-        return translate(self.generator, images, tokens, text_mask, batch_size)
+        return translate(self.generator, images, tokens, text_mask)
 
 
 class FineTuneModule(TranslatorModule):

@@ -9,7 +9,6 @@ from weightgen.translation.pictures import translate
 
 OVERLAP = 16  # pixels that neighbouring tiles share, along which they fade into each other
 PERIODS = 2  # of the position code in a tile, so that every tile starts at the same place of the code
-PIXELS = 2**17  # translated at once: more gains nothing on a CPU
 
 
 def translate_any_size(model: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:
@@ -24,13 +23,13 @@ def translate_any_size(model: nn.Module, images: Tensor, tokens: Tensor, text_ma
     )
     padded = mirrored(mirrored(images, rows[-1] + tall, 2), columns[-1] + wide, 3)
     if len(rows) == len(columns) == 1:
-        return _translated(model, padded, tokens, text_mask)[..., :height, :width].contiguous()
+        return translate(model, padded, tokens, text_mask)[..., :height, :width].contiguous()
     out = torch.zeros(padded.shape)
     for top, across in _faded(rows, tall):
         strip = torch.zeros(*padded.shape[:2], tall, padded.shape[3])
         tiles = torch.cat([padded[..., top : top + tall, left : left + wide] for left in columns])
         for (left, along), tile in zip(
-            _faded(columns, wide), _translated(model, tiles, tokens, text_mask).split(len(images)), strict=True
+            _faded(columns, wide), translate(model, tiles, tokens, text_mask).split(len(images)), strict=True
         ):
             strip[..., left : left + wide] += tile * along
         out[..., top : top + tall, :] += strip * across[:, None]
@@ -66,8 +65,3 @@ def _faded(starts: list[int], length: int) -> Iterator[tuple[int, Tensor]]:
         if start != starts[-1]:
             weight[-OVERLAP:] = 1 - rise
         yield start, weight
-
-
-def _translated(model: nn.Module, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:
-    at_once = max(1, PIXELS // (images.shape[2] * images.shape[3]))
-    return translate(model, images, tokens, text_mask, at_once)
