@@ -88,11 +88,12 @@ def verdict(comparison: Comparison, group: tuple[str, str]) -> str:
         for row in comparison.races
         if (row["base"], row["split"], row["target"], row["method"]) == (*group, START, OURS)
     ]
+    when, said = ("end", "Fine-tuned, they end") if race else ("start", "They start")  # no race: nothing was trained
     fast = f" E2GAN's last FID is reached {_times(race[0])}." if race else ""
     return (
         f"**{words(group[1])}** (base: {group[0]}, {comparison.concepts(group)} concepts): before any training, generated "
-        f"weights close {estimate(mine, 'gap_closed')} of the gap to the concept's own LoRA{beside}. Fine-tuned, they end "
-        f"at FID {number(mine['fid_end'], '.4g')}, E2GAN at {number(zero['fid_end'], '.4g')}.{fast}"
+        f"weights close {estimate(mine, 'gap_closed')} of the gap to the concept's own LoRA{beside}. {said} at "
+        f"FID {number(mine[f'fid_{when}'], '.4g')}, E2GAN at {number(zero[f'fid_{when}'], '.4g')}.{fast}"
     )
 
 

@@ -116,9 +116,10 @@ def race(runs: Runs, targets: Runs, bootstrap: int = 2000, seed: int = 0) -> dic
     known is that it takes longer than it was given, so it counts as infinite seconds and a speed-up of 0. Both medians are
     None where the middle run is censored (of an even number, either middle run): "never" in every table and figure.
     speedup_low, speedup_high: 95 % bootstrap over concepts, then seeds (None with bootstrap=0). No speed-up is given
-    between runs of different devices. censored: how many runs are. All None where the two have no run in common.
+    between runs of different devices. censored: how many runs are. All None where the two have no run in common, or the
+    target's were not trained (their last step is 0): a start is no target.
     """
-    common = [run for run in runs if run in targets]
+    common = [run for run in runs if run in targets and targets[run].end["step"] > 0]
     if not common:
         return dict.fromkeys(RACE_COLUMNS[4:]) | {"runs": 0}
     goals = {run: targets[run].end["fid"] for run in common}

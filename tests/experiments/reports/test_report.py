@@ -7,7 +7,7 @@ from weightgen.evaluation.cost import cost_table
 from weightgen.evaluation.novelty import novelty
 
 
-def _rows():
+def _rows(step=40):
     def row(method, concept, fid, base="paper"):
         return {
             "experiment": "demo",
@@ -17,7 +17,7 @@ def _rows():
             "split": "unseen_factor",
             "method": method,
             "seed": 3,
-            "step": 0,
+            "step": step,
             "train_seconds": 1.0,
             "fid": fid,
             "kid": 0.0,
@@ -70,6 +70,13 @@ def test_a_full_report():
         "```yaml\nseed: 3\n```",
     ):
         assert part in text
+
+
+def test_starts_that_nobody_trained_are_no_race():
+    comparison = compare("small", _rows(step=0))
+    assert comparison.races == [] and {row["speedup"] for row in comparison.summary} == {None}
+    text = report(comparison, {})
+    assert "the concept's own LoRA. They start at FID 35, E2GAN at 60.\n" in text
 
 
 def test_empty_sections_are_left_out():
