@@ -90,5 +90,4 @@ def _artifact(store: Store, spec: Spec) -> dict[str, Any]:
     """label, key, state and seconds of one artifact."""
     state = DONE if store.has(spec) else STARTED if store.started(spec) else MISSING
     metrics = store.metrics(spec) if state == DONE else {}
-    seconds = metrics.get("seconds", metrics.get("train_seconds"))
-    return {"label": spec.label, "key": spec.key, "state": state, "seconds": seconds}
+    return {"label": spec.label, "key": spec.key, "state": state, "seconds": metrics.get("seconds")}

@@ -156,7 +156,7 @@ def publish(
     state = lora_state(generator) if lora else generator.state_dict()
     if all(bool(weight.isfinite().all()) for weight in state.values()):
         save_tensors(folder / ("lora.safetensors" if lora else "generator.safetensors"), state)
-    return evaluation.rows[-1]
+    return evaluation.rows[-1] | {"seconds": seconds}
 
 
 def scored_photos(config: Mapping[str, Any], inputs: Inputs) -> "tuple[Tensor, Tensor, Tensor]":

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from experiments.pipeline.build import Pipeline
+from experiments.pipeline.graph import STAGES
+from experiments.pipeline.plan import plan
+from experiments.pipeline.progress import spell
 from experiments.stages.finetune import measured_at, shown_rows
 from experiments.training import payloads
 from tests.helpers.configs import composed
@@ -80,7 +83,7 @@ def test_crops_with_the_most_detail_are_shown_of_different_photos(names, expecte
     assert shown_rows([4.0, 1.0, 6.0, 9.0, 2.0, 5.0], names) == expected
 
 
-def test_the_device_is_the_artifacts_own_not_this_processes(tmp_path: Path) -> None:
+def test_a_fine_tune_says_where_it_was_made_and_how_long_it_took(tmp_path: Path) -> None:
     from experiments.reports.runs import result_rows
 
     overrides = ["experiment=smoke", "logger=csv", "strategy.workers=1", f"paths.artifacts={tmp_path}"]
@@ -89,5 +92,8 @@ def test_the_device_is_the_artifacts_own_not_this_processes(tmp_path: Path) -> N
     p.ensure(spec)
     told = json.loads((p.store.path(spec) / "provenance.json").read_text())
     assert (told["device"], told["threads"], told["precision"]) == ("cpu x1", 1, "32-true")
+    again = p.finetune("e2gan", p.test_concepts[0], 1)
+    lines = plan(p.store, [again], STAGES).splitlines()
+    assert ["finetune", "1", *spell(p.store.metrics(spec)["seconds"]).split()] in [line.split() for line in lines]
     other = Pipeline(composed(*overrides, "strategy.threads=2"))
     assert {row["device"] for row in result_rows(other, [spec])} == {"cpu x1"}
