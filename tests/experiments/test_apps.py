@@ -125,36 +125,35 @@ main()
 """
 
 
+KILLED = ["strategy.workers=1", "logger=csv", "init=generated", "budget.finetune.lora.steps=6"]
+KILLED += ["concepts.unseen_combination=1", "concepts.unseen_factor=1"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts of a run that nobody killed."""
+    runs = Runs(tmp_path_factory.mktemp("whole"))
+    runs("finetune", *KILLED)
+    return runs.folder / "artifacts"
+
+
 @pytest.mark.parametrize("stage", ["lora", "denoiser", "finetune"])
-def test_kill_9_then_again_gives_the_uninterrupted_weights(tmp_path: Path, stage: str) -> None:
-    runs = Runs(tmp_path)
+def test_kill_9_then_again_gives_the_uninterrupted_weights(tmp_path: Path, whole: Path, stage: str) -> None:
     script = tmp_path / "killer.py"
     script.write_text(KILLER)
-    overrides = ["strategy.workers=1", "logger=csv", "init=generated", "budget.finetune.lora.steps=6"]
-    overrides += ["concepts.unseen_combination=1", "concepts.unseen_factor=1"]
-    arguments = [
-        f"{stage}:5",
-        "experiment=smoke",
-        f"paths.artifacts={tmp_path}/artifacts",
-        f"hydra.run.dir={tmp_path}/out",
-    ]
+    artifacts = tmp_path / "artifacts"
+    arguments = [f"{stage}:5", "experiment=smoke", f"paths.artifacts={artifacts}", f"hydra.run.dir={tmp_path}/out"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    killed = subprocess.run(
-        [sys.executable, script, *arguments, *overrides], cwd=ROOT, env=environment, capture_output=True
-    )
+    command = [sys.executable, script, *arguments, *KILLED]
+    killed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
-    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "artifacts").glob("*/*/files.json")}
+    stamps = {p: p.stat().st_mtime_ns for p in artifacts.glob("*/*/files.json")}
     assert stamps
-    assert list((tmp_path / "artifacts" / stage / ".partial").glob("*/.checkpoint/last.ckpt"))
+    assert list((artifacts / stage / ".partial").glob("*/.checkpoint/last.ckpt"))
 
-    runs("finetune", *overrides)
+    Runs(tmp_path)("finetune", *KILLED)
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), "a finished artifact was built again"
-    whole = Runs(tmp_path / "whole")
-    whole("finetune", *overrides)
-    ours = {p.relative_to(tmp_path / "artifacts"): p for p in (tmp_path / "artifacts").glob("*/*/*.safetensors")}
-    theirs = {
-        p.relative_to(whole.folder / "artifacts"): p for p in (whole.folder / "artifacts").glob("*/*/*.safetensors")
-    }
+    ours, theirs = ({p.relative_to(at): p for p in at.glob("*/*/*.safetensors")} for at in (artifacts, whole))
     assert ours.keys() == theirs.keys()
     for name, path in ours.items():
         a, b = load_file(path), load_file(theirs[name])
