@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @app
 def main(cfg: DictConfig) -> None:
     pipeline = Pipeline(cfg)
-    specs = {concept.name: pipeline.lora(concept) for concept in share(cfg, pipeline.split("train"))}
+    specs = {concept.name: pipeline.lora(concept) for concept in share(cfg, pipeline.zoo)}
     pipeline.ensure_all(list(specs.values()))
     told = summarise({name: pipeline.store.metrics(spec) for name, spec in specs.items()})
     log.info("loras: %s -> %s", told, pipeline.store.root / "lora")

@@ -198,8 +198,8 @@ def cost_rows(pipeline: Pipeline, races: Table) -> Table:
 
 
 def zoo_metrics(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
-    """The metrics of each train concept's LoRA."""
-    return {concept.name: pipeline.store.metrics(pipeline.lora(concept)) for concept in pipeline.split("train")}
+    """The metrics of each LoRA of the zoo."""
+    return {concept.name: pipeline.store.metrics(pipeline.lora(concept)) for concept in pipeline.zoo}
 
 
 def notes(pipelines: Sequence[Pipeline]) -> list[str]:
