@@ -124,7 +124,7 @@ def table() -> dict[str, Rule]:
         "concepts": CONCEPTS,
         "photos": PHOTOS,
         "subset": SUBSET,
-        "zoo": {"size": optional(whole(2)), "file": TEXT, "pairs": FLAG},
+        "zoo": {"size": optional(whole(2)), "beyond": FLAG, "file": TEXT, "pairs": FLAG},
         "editor": EDITOR,
         "text_encoder": TEXT_ENCODER,
         "translator": TRANSLATOR,

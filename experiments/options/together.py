@@ -45,6 +45,8 @@ def _data(options: Options) -> Iterator[str]:
     size = options["zoo"]["size"]
     if "file" in options["zoo"] and options["budget"]["finetune"]["discriminator"] == "base":
         yield "budget.finetune.discriminator=base: the base of zoo=manifest brings no discriminator, use fresh"
+    if options["zoo"].get("beyond") and options["budget"]["function"]["weight_loss"]:
+        yield "zoo.beyond=true: concepts without a LoRA have no weights to stay near, budget.function.weight_loss=0"
     if train is None or _premade(options) or "file" in options["zoo"]:
         return
     if size is not None and size > train:

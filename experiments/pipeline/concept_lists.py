@@ -92,6 +92,11 @@ class ConceptLists:
             raise WeightgenError(f"zoo.size={size}: choose 2 to {len(train)}, or more train concepts")
         return train[:size]
 
+    @cached_property
+    def shown(self) -> list[Concept]:
+        """The concepts whose pairs training through the base reads: the zoo's, with zoo.beyond all train concepts."""
+        return self.split("train") if self.options("zoo").get("beyond") else self.zoo
+
     def other(self, concept: Concept, seed: int) -> Concept:
         """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
         peers = self.split(concept.split)

@@ -136,19 +136,20 @@ class StageGraph(ConceptLists):
                 "training through the base wants pairs: add zoo.pairs=true if photos and editor can make them for the "
                 "LoRAs' prompts, else budget.function.steps=0, and no guided among methods"
             )
-        return [self.blocks, self.base_spec, self.concept_text(*self.zoo), *map(self.pairs, self.zoo), *self._shared]
+        pairs = map(self.pairs, self.shown)
+        return [self.blocks, self.base_spec, self.concept_text(*self.shown), *pairs, *self._shared]
 
     @cached_property
     def generator(self) -> Spec:
         """The network that generates: the denoiser, trained on in function space where budget.function.steps > 0."""
         if not self.options("budget.function.steps"):
             return self.denoiser
-        return function.spec(self.options, self.zoo, [self.denoiser, *self._zoo_inputs])
+        return function.spec(self.options, self.shown, [self.denoiser, *self._zoo_inputs])
 
     @cached_property
     def guide(self) -> Spec:
         """The refiner behind `guided`, trained on train concepts through the frozen base and generator."""
-        return guide.spec(self.options, self.zoo, [self.generator, *self._zoo_inputs])
+        return guide.spec(self.options, self.shown, [self.generator, *self._zoo_inputs])
 
     def sibling(self, option: str, value: Any) -> Self:
         """The same configuration with another value of an option; None: with its own."""

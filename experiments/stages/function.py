@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from weightgen.weights.zoo import Zoo
 
 
-def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
-    """inputs: the denoiser, the blocks, the base, the zoo's text and pairs, the shared photos."""
+def spec(options: Options, concepts: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the denoiser, the blocks, the base, the text and pairs of `concepts`, the shared photos."""
     config = {
         "prediction": options("budget.denoiser.prediction"),
         "budget": options("budget.function"),
         "lora": options("lora"),
         "seed": options("build_seed"),
-        "concepts": described(zoo),
+        **shown(options, concepts),
     }
     return STAGE.spec(config, inputs, "function")
 
@@ -83,22 +83,34 @@ def build(config: Mapping[str, Any], inputs: Inputs, folder: Path, runtime: Runt
 STAGE = Stage("function", 1, "denoiser", build, shared=True)
 
 
-def function_batches(config: Mapping[str, Any], inputs: Inputs, zoo: "Zoo", own: "Tensor", photos: int) -> "Batches":
-    """Batches of the budget's number of the zoo's concepts with `photos` pairs each.
+def shown(options: Options, concepts: Sequence[Concept]) -> dict[str, Any]:
+    """The part of a key that says whose pairs training through the base reads."""
+    return {"concepts": described(concepts), **({"beyond": True} if options("zoo").get("beyond") else {})}
 
-    own: (N, K, D), what the batches carry of each concept's set.
+
+def function_batches(config: Mapping[str, Any], inputs: Inputs, zoo: "Zoo", own: "Tensor", photos: int) -> "Batches":
+    """Batches of the budget's number of concepts with `photos` pairs each: of the zoo, or of all in the key (zoo.beyond).
+
+    own: (N, K, D), what the batches carry of each set of the zoo; they carry zeros of a concept without one.
     """
-    from experiments.stages.denoiser import zoo_rows
-    from experiments.training.payloads import TrainPairs, read_text, train_sources
+    import torch
+
+    from experiments.training.payloads import TrainPairs, read_text, rows_of, train_sources
     from weightgen.batches import Pairs, Texts, concept_batches
 
     budget, text, shared = config["budget"], read_text(inputs.one("text")), inputs.maybe("photos")
+    sets = {entry.concept: own[row] for row, entry in enumerate(zoo.entries)}
     by_prompt = {pairs.config["prompt"]: pairs for pairs in inputs.all("pairs")}
-    pairs = [by_prompt[entry.prompt] for entry in zoo.entries]
+    read = [
+        (by_prompt[concept["prompt"]], rows, sets.get(concept["name"], torch.zeros_like(own[0])))
+        for concept, rows in zip(config["concepts"], rows_of(config["concepts"]), strict=True)
+        if concept["name"] in sets or config.get("beyond")
+    ]
+    pairs, rows, own_sets = zip(*read, strict=True)
     return concept_batches(
         Pairs(train_sources(pairs, shared), list(TrainPairs(pairs, shared, 1))),
-        Texts(text.tokens, text.mask, zoo_rows(config, zoo)),
-        own,
+        Texts(text.tokens, text.mask, list(rows)),
+        torch.stack(own_sets),
         budget["concepts"],
         photos,
         seed=config["seed"],

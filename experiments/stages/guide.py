@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.pipeline.options import Options
 from experiments.pipeline.runtime import Runtime
 from experiments.pipeline.stage import Inputs, Stage
-from experiments.stages.base import described
+from experiments.stages.function import shown
 from weightgen.artifacts import Spec
 from weightgen.data.concepts.concept import Concept
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from weightgen.generation.guided import Guide
 
 
-def spec(options: Options, zoo: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
-    """inputs: the generator (denoiser or function), the blocks, the base, the zoo's text and pairs, the shared photos."""
+def spec(options: Options, concepts: Sequence[Concept], inputs: Sequence[Spec]) -> Spec:
+    """inputs: the generator (denoiser or function), the blocks, the base, the text and pairs of `concepts`, the shared
+    photos."""
     config = {
         **options.by_content("refiner", "sampler"),
         "budget": options("budget.guide"),
         "lora": options("lora"),
         "seed": options("build_seed"),
-        "concepts": described(zoo),
+        **shown(options, concepts),
     }
     return STAGE.spec(config, inputs, "guide")
 
