@@ -46,7 +46,7 @@ def _data(options: Options) -> Iterator[str]:
     if "file" in options["zoo"] and options["budget"]["finetune"]["discriminator"] == "base":
         yield "budget.finetune.discriminator=base: the base of zoo=manifest brings no discriminator, use fresh"
     if options["zoo"].get("beyond") and options["budget"]["function"]["weight_loss"]:
-        yield "zoo.beyond=true: concepts without a LoRA have no weights to stay near, budget.function.weight_loss=0"
+        yield "zoo.beyond=true: a concept without a LoRA has no weights to stay near, set budget.function.weight_loss=0"
     if train is None or _premade(options) or "file" in options["zoo"]:
         return
     if size is not None and size > train:
