@@ -22,9 +22,10 @@ def _premade(options: Options) -> bool:
     return "layout" in options["editor"]  # brings photos and concepts of its own
 
 
-def _methods(options: Options) -> set[str]:
-    """The methods that are evaluated, none where that is every one of them."""
-    return set() if options["methods"] == "all" else {*options["methods"], options["init"]["name"]}
+def _evaluated(options: Options, *methods: str) -> bool:
+    """Whether any of these methods is evaluated."""
+    chosen = options["methods"]
+    return chosen == "all" or not {*chosen, options["init"]["name"]}.isdisjoint(methods)
 
 
 def _data(options: Options) -> Iterator[str]:
@@ -35,9 +36,7 @@ def _data(options: Options) -> Iterator[str]:
     photos, pairs, shown = options["photos"]["train"], options["pairs"], options["evidence"]["pairs"]
     if pairs is not None and pairs > photos and not _premade(options):
         yield f"pairs={pairs}: a new concept has at most photos.train={photos} pairs"
-    looking = {"few_steps", "generated_best_of", "generated_few_steps", "guided"} & _methods(options) or options[
-        "methods"
-    ] == "all"
+    looking = _evaluated(options, "few_steps", "generated_best_of", "generated_few_steps", "guided")
     have = photos if pairs is None else pairs
     if looking and shown > have and not _premade(options):
         yield f"evidence.pairs={shown}: a new concept has {have} pairs, see pairs and photos.train"
@@ -45,8 +44,11 @@ def _data(options: Options) -> Iterator[str]:
     size = options["zoo"]["size"]
     if "file" in options["zoo"] and options["budget"]["finetune"]["discriminator"] == "base":
         yield "budget.finetune.discriminator=base: the base of zoo=manifest brings no discriminator, use fresh"
-    if options["zoo"].get("beyond") and options["budget"]["function"]["weight_loss"]:
+    function = options["budget"]["function"]
+    if options["zoo"].get("beyond") and function["weight_loss"]:
         yield "zoo.beyond=true: a concept without a LoRA has no weights to stay near, set budget.function.weight_loss=0"
+    if options["zoo"].get("beyond") and not function["steps"] and not _evaluated(options, "guided"):
+        yield "zoo.beyond=true: it is training through the base that reads more pairs, set budget.function.steps above 0"
     if train is None or _premade(options) or "file" in options["zoo"]:
         return
     if size is not None and size > train:
@@ -68,7 +70,7 @@ def _nets(options: Options) -> Iterator[str]:
             if rank > most:
                 yield f"lora.ranks.{layer}={rank}: takes 1 to {most}, the inputs of this translator's layers"
     deepest = 2 ** (len(options["distilled"].get("widths", [0])) - 1)
-    if "pix2pix_zero_distilled" in _methods(options) and size % deepest:
+    if _evaluated(options, "pix2pix_zero_distilled") and size % deepest:
         yield f"photos.size={size}: pix2pix_zero_distilled takes a multiple of {deepest}; shorten distilled.widths"
     if options["lora"]["seeds"] == "own" and options["lora"]["train"] == "b":
         yield "lora.seeds=own: only where both factors train, lora.train=ab"

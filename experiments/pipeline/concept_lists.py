@@ -97,6 +97,13 @@ class ConceptLists:
         """The concepts whose pairs training through the base reads: the zoo's, with zoo.beyond all train concepts."""
         return self.split("train") if self.options("zoo").get("beyond") else self.zoo
 
+    @cached_property
+    def base_candidates(self) -> list[Concept]:
+        """The train concepts among which the base's are chosen: with zoo.beyond those that have a LoRA, so that the others
+        change nothing before training through the base. base=all sees every train concept."""
+        beyond = self.options("zoo").get("beyond") and self.options("base") != "all"
+        return self.zoo if beyond else self.split("train")
+
     def other(self, concept: Concept, seed: int) -> Concept:
         """Another concept of the same split, each concept's a different one (a rotation that the seed chooses)."""
         peers = self.split(concept.split)

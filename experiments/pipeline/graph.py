@@ -96,10 +96,10 @@ class StageGraph(ConceptLists):
 
     @cached_property
     def base_spec(self) -> Spec:
-        """The base translator; its builder chooses representative concepts among the train concepts."""
+        """The base translator; its builder chooses representative concepts among those that it may see."""
         if self.manifest:
             return base.given_spec(self.manifest)
-        train = self.split("train")
+        train = self.base_candidates
         inputs = [self.concept_text(*train), *map(self.pairs, train), *self._shared, *self._subset]
         return base.spec(self.options, train, inputs)
 

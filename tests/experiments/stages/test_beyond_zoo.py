@@ -40,12 +40,29 @@ def test_keys_without_it_are_what_they_were() -> None:
     plain, beyond = (Pipeline(composed(*SMOKE, f"zoo.beyond={value}")).generator for value in ("false", "true"))
     assert [spec.config.get("beyond") for spec in (plain, beyond)] == [None, True]
     assert [len(spec.config["concepts"]) for spec in (plain, beyond)] == [4, 6]
-    assert plain.upstream("denoiser") == beyond.upstream("denoiser")
 
 
-def test_the_weight_loss_wants_a_lora_of_every_concept() -> None:
-    with pytest.raises(WeightgenError, match=r"zoo\.beyond=true.*weight_loss=0"):
-        check(composed(*SMOKE, "zoo.beyond=true", "budget.function.weight_loss=0.1"))
+def test_they_change_nothing_before_training_through_the_base() -> None:
+    small = ["experiment=smoke", "logger=csv", "concepts.train=4", "budget.base.concepts=2"]
+    more = [*small[:2], "concepts.train=6", "budget.base.concepts=2", "zoo.size=4", "zoo.beyond=true"]
+    alone, beyond = Pipeline(composed(*small)), Pipeline(composed(*more))
+    assert alone.base_spec.key == beyond.base_spec.key
+    assert alone.denoiser.key == beyond.denoiser.key
+    assert alone.generator.key != beyond.generator.key
+    alone, beyond = (Pipeline(composed(*options, "base=all")) for options in (small, more))
+    assert [len(pipeline.base_spec.config["concepts"]) for pipeline in (alone, beyond)] == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("budget", "remedy"), [("weight_loss=0.1", r"weight_loss=0"), ("steps=0", r"budget\.function\.steps above 0")]
+)
+def test_training_through_the_base_must_be_able_to_read_them(budget: str, remedy: str) -> None:
+    with pytest.raises(WeightgenError, match=rf"zoo\.beyond=true.*{remedy}"):
+        check(composed(*SMOKE, "zoo.beyond=true", f"budget.function.{budget}"))
+
+
+def test_the_learned_steps_read_them_too() -> None:
+    check(composed(*SMOKE, "zoo.beyond=true", "budget.function.steps=0", "methods=[e2gan,guided]"))
 
 
 def test_a_zoo_smaller_than_its_train_concepts_is_compared_by_its_own_loras(smoke: Runs, tmp_path: Path) -> None:
