@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command.api_key import hide_api_key
+from experiments.command.api_key import hide_api_key, require_no_secret
 from experiments.pipeline.build import Pipeline
 from experiments.reports.gather import public_yaml
 from tests.helpers.apps import ROOT, Runs, nothing_half_written, one_line_error
@@ -18,7 +18,7 @@ from tests.helpers.configs import composed
 from tests.helpers.llm_server import LlmServer, serving
 from weightgen.data.concepts.files import FileConcepts
 from weightgen.data.concepts.vocabulary import MEDIA, PALETTES
-from weightgen.errors import MissingArtifact
+from weightgen.errors import MissingArtifact, WeightgenError
 
 KEY, OTHER = "sk-of-the-command-line-42", "sk-of-the-environment-77"
 PROMPTS = [f"{medium.phrase} {palette.phrase}" for medium, palette in zip(MEDIA, PALETTES, strict=False)]
@@ -101,18 +101,27 @@ def test_a_key_inside_the_configuration_ends_the_run_before_it_is_written(tmp_pa
     recipe = tmp_path / "conf" / "secret" / "key.yaml"
     recipe.parent.mkdir(parents=True)
     recipe.write_text(f"# @package concepts\napi_key: {KEY}\n")
-    for given in (
-        [f"hydra.searchpath=[file://{tmp_path}/conf]", "+secret=key"],
-        [f"concepts.base_url=http://me:{KEY}@127.0.0.1/v1"],
-        [f"concepts.base_url='http://127.0.0.1/v1?api_key={KEY}'"],
-        [f"concepts.api_key_env={KEY}"],
-        [f"+api_key={KEY}"],
-    ):
-        result = Runs(tmp_path)("collect_concepts", "concepts=llm", *given, check=False)
-        one_line_error(result, "concepts.api_key_env=OPENAI_API_KEY")
-        assert KEY not in result.stdout + result.stderr
+    given = [f"hydra.searchpath=[file://{tmp_path}/conf]", "+secret=key"]
+    result = Runs(tmp_path)("collect_concepts", "concepts=llm", *given, check=False)
+    one_line_error(result, "concepts.api_key_env=OPENAI_API_KEY")
+    assert KEY not in result.stdout + result.stderr
     nothing_half_written(tmp_path)
     assert files_with(tmp_path, KEY) == [recipe]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"concepts.base_url=http://me:{KEY}@127.0.0.1/v1",
+        f"concepts.base_url='http://127.0.0.1/v1?api_key={KEY}'",
+        f"concepts.api_key_env={KEY}",
+        f"+api_key={KEY}",
+    ],
+)
+def test_no_option_may_hold_a_key(given: str) -> None:
+    with pytest.raises(WeightgenError, match=r"concepts\.api_key_env=OPENAI_API_KEY") as refused:
+        require_no_secret(composed("concepts=llm", given))
+    assert KEY not in str(refused.value)
 
 
 def test_the_key_moves_from_the_command_line_into_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
