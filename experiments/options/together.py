@@ -44,10 +44,10 @@ def _data(options: Options) -> Iterator[str]:
     size = options["zoo"]["size"]
     if "file" in options["zoo"] and options["budget"]["finetune"]["discriminator"] == "base":
         yield "budget.finetune.discriminator=base: the base of zoo=manifest brings no discriminator, use fresh"
-    function = options["budget"]["function"]
-    if options["zoo"].get("beyond") and function["weight_loss"]:
+    beyond, function = options["zoo"].get("beyond"), options["budget"]["function"]
+    if beyond and function["weight_loss"]:
         yield "zoo.beyond=true: a concept without a LoRA has no weights to stay near, set budget.function.weight_loss=0"
-    if options["zoo"].get("beyond") and not function["steps"] and not _evaluated(options, "guided"):
+    if beyond and not function["steps"] and not _evaluated(options, "guided"):
         yield "zoo.beyond=true: it is training through the base that reads more pairs, set budget.function.steps above 0"
     if train is None or _premade(options) or "file" in options["zoo"]:
         return
