@@ -46,7 +46,7 @@ Words in, a LoRA for an image translator out, in one denoising step: "Efficient 
 LIMITS = """\
 ## What it cannot do
 
-- It knows {prompts} train prompts, such as "{first}"
+- It was trained on {prompts} prompts, such as "{first}"
   and "{last}".
 - Of new combinations of their words it makes something useful; for words that none of them holds, words alone help
   little (the table above), and it warns.
@@ -94,7 +94,7 @@ def weight_generator(pipeline: Pipeline, guided: bool = False) -> WeightGenerato
         guide = pipeline.artifact(pipeline.guide).folder
         description["refiner"] = read_json(guide / "refiner.json")
         refiner = load_net(REFINERS, guide, "refiner")
-    texts, prompts = text_encoder(encoder), [concept.prompt for concept in pipeline.zoo]
+    texts, prompts = text_encoder(encoder), [concept.prompt for concept in pipeline.shown]
     known = Known(prompts, texts.encode(prompts).pooled)
     return WeightGenerator(net, block_generator(parts, steps), texts, description, known, refiner)
 

@@ -40,6 +40,8 @@ def spec(
     budget = given | schedules[init.schedule()]
     if passes := epochs.get("generated" if "generator" in init.needs else init.schedule()):
         budget["steps"] = epoch_steps(options, passes, budget["batch_size"])
+    if not budget["ema_decay"]:  # then a run is what it was before there were averages, and so is its key
+        del budget["ema_decay"]
     config = {
         **options.by_content("discriminator", "metrics"),
         "budget": photos.subset_budget(options, budget),
@@ -110,6 +112,7 @@ def training(config: Mapping[str, Any], inputs: Inputs, runtime: Runtime) -> "Tr
         initial_discriminator(config, inputs),
         optimizer(budget["optimizer"]),
         **gan_options(budget),
+        ema_decay=budget.get("ema_decay", 0.0),
         max_steps=budget["steps"],
         init_seconds=seconds,
         clock=budget["clock"],
@@ -142,7 +145,7 @@ def publish(
     from weightgen.files import save_tensors, write_json
     from weightgen.translation.lora import lora_state
 
-    budget, evaluation, generator = config["budget"], trained.evaluation, trained.module.generator
+    budget, evaluation, generator = config["budget"], trained.evaluation, trained.module.averaged
     if evaluation.report is None:
         report = reporter(config, inputs, runtime, loggers)
         for row in evaluation.rows:

@@ -38,7 +38,10 @@ def module(kind: str = "b", adversarial: bool = True, optimizer=ADAM) -> Transla
         generator = inject_lora(generator.eval(), LoraSpec(ranks, train=kind))
     discriminator = PatchDiscriminator(8, 1) if adversarial else None
     schedule = {"warmup_steps": 2, "decay_start": 0.5, "max_steps": STEPS}
-    return TranslatorModule(generator, discriminator, optimizer, **schedule, discriminator_optimizer=ADAMW)
+    decay = 0.9 if kind == "unet" else 0.0  # with an average of weights, too
+    return TranslatorModule(
+        generator, discriminator, optimizer, **schedule, discriminator_optimizer=ADAMW, ema_decay=decay
+    )
 
 
 def by_lightning(trained: TranslatorModule, seed: int = 3) -> list[dict[str, float]]:

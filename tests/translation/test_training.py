@@ -113,6 +113,36 @@ def test_without_discriminator_it_is_weighted_l1():
     assert set(module.last_losses) == {"train/l1"}
 
 
+def test_the_average_by_hand_begins_at_the_start():
+    generator, discriminator = tiny()
+    generator.register_buffer("count", torch.tensor(0.0))
+    start, seen = copy.deepcopy(generator.state_dict()), []
+
+    class Count(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *args) -> None:
+            seen.append(copy.deepcopy(module.generator.state_dict()))
+            module.generator.count += 1
+
+    module = fit(TranslatorModule(generator, discriminator, ADAM, ema_decay=0.75), 2, [Count()])
+    for name, weight in module.averaged.named_parameters():
+        expected = 0.5625 * start[name] + 0.1875 * seen[0][name] + 0.25 * seen[1][name]
+        torch.testing.assert_close(weight, expected, atol=1e-6, rtol=0)
+    assert float(module.averaged.count) == 1  # a buffer is not averaged: as it was at the last step
+    assert not torch.equal(module.generator.conv.weight, module.averaged.conv.weight)
+    images, tokens, mask = batch(0)["source"], torch.rand(1, 4, 6), torch.ones(1, 4, dtype=torch.bool)
+    assert torch.equal(module.translate(images, tokens, mask), translate(module.averaged, images, tokens, mask))
+    assert len(module.optimizers()[0].param_groups[0]["params"]) == 4  # the generator's alone
+
+
+def test_without_an_average_the_generator_is_what_is_measured():
+    module = TranslatorModule(*tiny(), ADAM)
+    assert module.averaged is module.generator
+    assert not [name for name in module.state_dict() if name.startswith("ema")]
+    for decay in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="ema_decay"):
+            TranslatorModule(*tiny(), ADAM, ema_decay=decay)
+
+
 def test_frozen_parameters_stay():
     generator, _ = tiny()
     generator.conv.requires_grad_(False)

@@ -12,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from weightgen.averages import average_into
 from weightgen.batches import Batch
 from weightgen.schedules import Schedule
 from weightgen.slices import own_rows
@@ -79,10 +80,7 @@ class AveragedModule(pl.LightningModule, ABC):
     @torch.no_grad()
     def average(self, share: Tensor) -> None:
         """`ema.update_parameters` with its share, float32 without dimensions, on the device: nothing waits for the host."""
-        for averaged, current in zip(self.averaged.parameters(), self.denoiser.parameters(), strict=True):
-            averaged.lerp_(current, share)
-        for averaged, current in zip(self.averaged.buffers(), self.denoiser.buffers(), strict=True):
-            averaged.copy_(current)
+        average_into(self.averaged, self.denoiser, share)
         self.ema.n_averaged.add_(1)
 
     def configure_model(self) -> None:

@@ -20,6 +20,7 @@ from weightgen.translation.nets.patchgan import PatchDiscriminator
 from weightgen.translation.training import TranslatorModule
 
 BATCH, RATE, L1_WEIGHT = 4, 1e-3, 100.0  # those of budget.finetune, as they were measured
+EMA_DECAY = 0.8  # so that the first steps do not throw a good start away (experiments/results/winning, section 14)
 FASTEST = 1000  # steps a second that no device passes: how far plans reach
 
 
@@ -50,13 +51,14 @@ def adapt(
         discriminator = PatchDiscriminator()
     adam = partial(torch.optim.Adam, lr=RATE, betas=(0.5, 0.999))
     model = start.merged().requires_grad_(True)
-    module = TranslatorModule(model, discriminator, adam, l1_weight=L1_WEIGHT, max_steps=most)
+    module = TranslatorModule(model, discriminator, adam, L1_WEIGHT, max_steps=most, ema_decay=EMA_DECAY)
     texts = Texts(start.text.tokens, start.text.mask, [[0]])
     lane = GanLane(module, PairBatches(Pairs(sources, [targets]), texts, BATCH, seed, most))
     began = time.perf_counter()
     while lane.done < most and (steps is not None or time.perf_counter() - began < seconds):
         lane.advance(1)
         progress(lane.done / most if steps is not None else min(1.0, (time.perf_counter() - began) / seconds))
-    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+    trained = module.averaged
+    if not all(bool(weight.isfinite().all()) for weight in trained.state_dict().values()):
         raise NotFinite(f"{prompt!r}: training on these pairs ran away; give more pairs or fewer seconds")
-    return Translator(model.eval().requires_grad_(False), start.text, start.description, prompt, start.base)
+    return Translator(trained.eval().requires_grad_(False), start.text, start.description, prompt, start.base)

@@ -1,5 +1,6 @@
 """Training of a translator against a discriminator, and of an initialised one with a training clock."""
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
+from weightgen.averages import average_into
 from weightgen.schedules import Schedule
 from weightgen.translation.losses import discriminator_loss, generator_loss
 from weightgen.translation.pictures import to_signed, translate
@@ -23,6 +25,8 @@ class TranslatorModule(pl.LightningModule):
     A batch is a dict: source, target uint8 (B, 3, H, W); tokens float (B, L, E); text_mask bool (B, L).
     `discriminator=None` trains on L1 alone. Learning rates rise linearly over `warmup_steps` and fall linearly to zero from
     `decay_start` (a fraction of `max_steps`; 1 keeps them constant). `discriminator_optimizer` defaults to `optimizer`.
+    `averaged` is what to export and to measure: the generator, or with `ema_decay` (in [0, 1); else ValueError) the
+    exponential average of its weights, start included: averaged <- ema_decay averaged + (1 - ema_decay) current.
     """
 
     def __init__(
@@ -35,15 +39,25 @@ class TranslatorModule(pl.LightningModule):
         decay_start: float = 1.0,
         max_steps: int = 1,
         discriminator_optimizer: OptimizerFactory | None = None,
+        ema_decay: float = 0.0,
     ) -> None:
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay={ema_decay}: from 0 (the last weights) to below 1")
         super().__init__()
         self.automatic_optimization = False
         self.generator = generator
+        self.ema = copy.deepcopy(generator).requires_grad_(False) if ema_decay else None
+        self.ema_decay = ema_decay
         self.discriminator = discriminator
         self.optimizer = optimizer
         self.discriminator_optimizer = discriminator_optimizer or optimizer
         self.l1_weight = l1_weight
         self.schedule = Schedule(warmup_steps, decay_start * max_steps, max_steps)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The generator with averaged weights; where there is no average, the generator."""
+        return self.generator if self.ema is None else self.ema
 
     def training_step(self, batch: Mapping[str, Tensor], batch_index: int) -> None:
         source, target = to_signed(batch["source"]), to_signed(batch["target"])
@@ -58,6 +72,8 @@ class TranslatorModule(pl.LightningModule):
             losses["gan"] = generator_loss(self.discriminator(source, fake))
             loss = loss + losses["gan"]
         self.descend(loss, net=0)
+        if self.ema is not None:
+            average_into(self.ema, self.generator, 1 - self.ema_decay)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
         self.last_losses = {f"train/{name}": value.detach() for name, value in losses.items()}
@@ -80,7 +96,7 @@ class TranslatorModule(pl.LightningModule):
     @torch.no_grad()
     def translate(self, images: Tensor, tokens: Tensor, text_mask: Tensor) -> Tensor:
         """images: uint8 (N, 3, H, W); tokens: (1, L, E); text_mask: (1, L) -> uint8 (N, 3, H, W) on CPU."""
-        return translate(self.generator, images, tokens, text_mask)
+        return translate(self.averaged, images, tokens, text_mask)
 
 
 class FineTuneModule(TranslatorModule):

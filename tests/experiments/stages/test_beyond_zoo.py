@@ -12,6 +12,7 @@ from experiments.training.payloads import load_blocks
 from tests.helpers.apps import Runs
 from tests.helpers.configs import composed
 from weightgen.errors import WeightgenError
+from weightgen.files import read_json
 
 SMOKE = ["experiment=smoke", "logger=csv", "strategy.workers=1", "zoo.size=4"]
 
@@ -71,4 +72,5 @@ def test_a_zoo_smaller_than_its_train_concepts_is_compared_by_its_own_loras(smok
     smoke("evaluate", *given)
     said = (tmp_path / "smoke" / "report.md").read_text()
     assert "of 4 LoRAs" in said
+    assert len(read_json(tmp_path / "smoke" / "generator" / "generator.json")["known"]) == 6  # whose pairs it has seen
     assert "of 4 LoRAs" in smoke("train_loras", "logger=csv", "zoo.size=4").stderr
