@@ -102,9 +102,11 @@ def weight_generator(pipeline: Pipeline, guided: bool = False) -> WeightGenerato
 def card(comparison: Comparison, prompts: Sequence[str], size: int) -> str:
     """The model card: use, figures, what they rest on, limits, licence."""
     parts = [HEAD.format(recipe=comparison.recipe, example=prompts[0]), "## How good it is"]
+    trained = bool(comparison.races)  # else the end is the start
+    columns = {name: cell for name, cell in COLUMNS.items() if trained or name != "FID end"}
     for base, split in comparison.groups:
         rows = [row for row in comparison.summary if (row["base"], row["split"]) == (base, split)]
-        parts += [fill(verdict(comparison, (base, split)), WIDTH), render(COLUMNS, rows)]
+        parts += [fill(verdict(comparison, (base, split)), WIDTH), render(columns, rows)]
     told = provenance()
     versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items() if version)
     changed = " with local changes" if told["changed"] else ""
