@@ -64,7 +64,7 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
     levels = (START, OWN, FROM_SCRATCH) if of == GAP else (OWN, FROM_SCRATCH)
     shown = [row for row in _known(rows, of) if row["method"] not in levels]
     names = ordered(row["method"] for row in shown)
-    figure = new_figure(1.2 + 4.6 * len(splits), 1.3 + 3.3 * len(bases))
+    figure = new_figure(1.2 + 4.6 * len(splits), 1.5 + 3.3 * len(bases))
     panels = figure.subplots(len(bases), len(splits), sharex=True, sharey=True, squeeze=False)
     handles = {}
     for i, base in enumerate(bases):
@@ -85,8 +85,8 @@ def study_figure(rows: Sequence[Mapping[str, Any]], path: str | Path, axis: str,
         panel.set_xlabel(axis)
     for panel in panels[:, 0]:
         panel.set_ylabel("gap closed at step 0 (L1)" if of == GAP else "speed-up to pix2pix's last FID")
-    meaning = f"0 is {label(START)}, 1 the {label(OWN)}" if of == GAP else "0 is never, 1 as fast"
-    figure.suptitle(f"{title}: {meaning}", fontsize=10.5, x=0.01, ha="left")
+    meaning = f"0 is {label(START)}, 1 {label(OWN)}" if of == GAP else "0 is never, 1 as fast"
+    figure.suptitle(f"{title}:\n{meaning}", fontsize=10.5, x=0.01, ha="left")
     _legend(figure, handles, min(len(handles), int(figure.get_figwidth() / LEGEND_COLUMN)))
     save(figure, path, dpi=130)
 
